@@ -1,0 +1,126 @@
+"""What a run is: a frozen configuration, its key, its readable name, and the seeds derived from it."""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA = 1
+"""Raised when a change of the code changes the rows that a configuration yields: older runs become stale."""
+
+SCHEDULES: dict[str, tuple[tuple[float, ...], float]] = {
+    # What the reference code runs: x0.2 at epochs 60, 100 and 200 of 500; its steps show in the published figure.
+    "code": ((60 / 500, 100 / 500, 200 / 500), 0.2),
+    # What its README says: x0.1 at epochs 60, 120 and 160 of 500.
+    "readme": ((60 / 500, 120 / 500, 160 / 500), 0.1),
+    "constant": ((), 1.0),
+}
+"""Learning-rate schedules by name: (milestones as fractions of the epochs, factor at each)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run, completely: equal configurations give equal rows on the same machine.
+
+    The defaults are the optimiser settings of arXiv:2202.09028 (SGD, momentum 0.9, weight decay 5e-4,
+    batch 128, learning rate 0.1) on a network and a data set that train in seconds on one CPU core.
+    """
+
+    arch: str = "mlp"  # mlp, conv, convres (models.py)
+    depth: int = 8  # L, the counted hidden layers
+    width: int = 256  # H
+    data: str = "digits"  # digits, mnist1d, or a torchvision set (data.py)
+    n_train: int | None = None  # first n_train training samples; None: all
+    noise: float = 0.0  # fraction of corrupted training labels
+    noise_kind: str = "exact"  # exact: that many labels, all wrong; reference: the reference code's draw
+    epochs: int = 150
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "code"  # a name in SCHEDULES
+    points: tuple[str, ...] = ("paper",)  # capture points: pre_bn, out, or the paper's for the architecture
+    measurements: int = 12  # about how many epochs are measured, log-spaced, 0 and the last among them
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        # JSON has no tuples; a configuration read back must equal the one written.
+        object.__setattr__(self, "points", tuple(self.points))
+        for name in ("depth", "width", "epochs", "batch_size", "measurements"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed: expected an integer of at least 0, got {self.seed!r}")
+        if self.n_train is not None and self.n_train < 1:
+            raise ValueError(f"n_train: expected at least 1 or None, got {self.n_train!r}")
+        for name in ("noise", "lr", "momentum", "weight_decay"):
+            value = float(getattr(self, name))
+            object.__setattr__(self, name, value)  # 0 and 0.0 are one configuration with one key
+            if not 0.0 <= value < float("inf"):
+                raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
+        if self.noise > 1.0:
+            raise ValueError(f"noise: expected a fraction in [0, 1], got {self.noise!r}")
+        choices = {
+            "arch": ("mlp", "conv", "convres"),
+            "noise_kind": ("exact", "reference"),
+            "schedule": tuple(SCHEDULES),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+        if not self.points or set(self.points) - {"paper", "pre_bn", "out"}:
+            raise ValueError(f"points: expected some of paper, pre_bn, out, got {self.points!r}")
+
+    def key(self) -> str:
+        """Ten hex digits that name this run: a hash of every field and of the schema number."""
+        document = {"schema": SCHEMA, **self.to_dict()}
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]
+
+    def name(self) -> str:
+        """The readable name, such as `mlp-L08-H256-digits-p0.50-s3`; unique only together with the key."""
+        rate = "" if self.lr == 0.1 else f"-lr{self.lr:g}"
+        return f"{self.arch}-L{self.depth:02d}-H{self.width}-{self.data}-p{self.noise:.2f}{rate}-s{self.seed}"
+
+    def replace(self, **changes: Any) -> "RunConfig":
+        """This configuration with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, every field."""
+        return {**dataclasses.asdict(self), "points": list(self.points)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
+        """The inverse of `to_dict`; an unknown field is an error."""
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise ValueError(f"unknown configuration field: {', '.join(unknown)}")
+        return cls(**values)
+
+    def seed_for(self, purpose: str) -> int:
+        """A 63-bit seed hashed from (seed, purpose), so a new draw in one place leaves the others alone."""
+        digest = hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+    def lr_at(self, epoch: int) -> float:
+        """The learning rate of training epoch `epoch`, counted from 0; the first trains at the full rate."""
+        milestones, factor = SCHEDULES[self.schedule]
+        passed = sum(epoch >= round(fraction * self.epochs) for fraction in milestones)
+        return float(self.lr * factor**passed)
+
+    def measured_epochs(self) -> list[int]:
+        """The epochs after which the layers are measured: 0 (untrained), log-spaced ones, and the last."""
+        steps = max(self.measurements - 2, 1)
+        spaced = {round(self.epochs ** (i / steps)) for i in range(steps + 1)}
+        return sorted({0, self.epochs} | spaced)
+
+
+def grid(base: RunConfig, **axes: Iterable[Any]) -> list[RunConfig]:
+    """Every combination of the named fields' values over `base`, the last field varying fastest."""
+    names = list(axes)
+    combinations = itertools.product(*(list(axes[name]) for name in names))
+    return [base.replace(**dict(zip(names, values, strict=True))) for values in combinations]
