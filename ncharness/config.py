@@ -12,7 +12,7 @@ SCHEMA = 1
 """Raised when a change of the code changes the rows that a configuration yields: older runs become stale."""
 
 SCHEDULES: dict[str, tuple[tuple[float, ...], float]] = {
-    # What the reference code runs: x0.2 at epochs 60, 100 and 200 of 500; its steps show in the published figure.
+    # What the reference code runs: x0.2 at epochs 60, 100 and 200 of 500; the published figure shows these steps.
     "code": ((60 / 500, 100 / 500, 200 / 500), 0.2),
     # What its README says: x0.1 at epochs 60, 120 and 160 of 500.
     "readme": ((60 / 500, 120 / 500, 160 / 500), 0.1),
