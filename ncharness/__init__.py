@@ -1,1 +1,32 @@
-"""ncharness."""
+"""Effective depth and neural collapse: fused metrics, layer probes, training runs, and verdicts on claims."""
+
+from ncharness.config import RunConfig, grid
+from ncharness.depth import depth_profile, effective_depth, interpolated_depth
+from ncharness.metrics import ClassMeasure, cdnv, directional_cdnv, measure, nc1, ncc, ncc_accuracy
+from ncharness.ops import backend
+from ncharness.probe import LayerReport, capture, measure_layers
+from ncharness.record import Row, Run
+from ncharness.stats import ClassStats, class_stats
+
+__all__ = [
+    "ClassMeasure",
+    "ClassStats",
+    "LayerReport",
+    "Row",
+    "Run",
+    "RunConfig",
+    "backend",
+    "capture",
+    "cdnv",
+    "class_stats",
+    "depth_profile",
+    "directional_cdnv",
+    "effective_depth",
+    "grid",
+    "interpolated_depth",
+    "measure",
+    "measure_layers",
+    "nc1",
+    "ncc",
+    "ncc_accuracy",
+]

@@ -1,0 +1,7 @@
+// The row loops for processors with AVX-512.
+#define KERNELS rows_avx512
+#define LEVEL "avx512"
+#define LANES 8
+#define ROWS 4
+#define CLASSES 4
+#include "rows.inl"
