@@ -7,14 +7,20 @@ from ncharness.ops import backend
 from ncharness.probe import LayerReport, capture, measure_layers
 from ncharness.record import Row, Run
 from ncharness.stats import ClassStats, class_stats
+from ncharness.store import Store
+from ncharness.train import train
+from ncharness.verdict import Outcome, Verdict, equivalence, superiority, trend
 
 __all__ = [
     "ClassMeasure",
     "ClassStats",
     "LayerReport",
+    "Outcome",
     "Row",
     "Run",
     "RunConfig",
+    "Store",
+    "Verdict",
     "backend",
     "capture",
     "cdnv",
@@ -22,6 +28,7 @@ __all__ = [
     "depth_profile",
     "directional_cdnv",
     "effective_depth",
+    "equivalence",
     "grid",
     "interpolated_depth",
     "measure",
@@ -29,4 +36,7 @@ __all__ = [
     "nc1",
     "ncc",
     "ncc_accuracy",
+    "superiority",
+    "train",
+    "trend",
 ]

@@ -109,7 +109,7 @@ class RunConfig:
     def lr_at(self, epoch: int) -> float:
         """The learning rate of training epoch `epoch`, counted from 0; the first trains at the full rate."""
         milestones, factor = SCHEDULES[self.schedule]
-        passed = sum(epoch >= round(fraction * self.epochs) for fraction in milestones)
+        passed = sum(epoch >= max(1, round(fraction * self.epochs)) for fraction in milestones)
         return float(self.lr * factor**passed)
 
     def measured_epochs(self) -> list[int]:

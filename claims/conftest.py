@@ -1,0 +1,192 @@
+"""The plumbing of `pytest claims`: it translates between claims, runs and pytest, and computes nothing itself.
+
+A claim file declares CLAIM and SETTINGS (by scale) and holds tests that take `setting`, `runs` and `verdict`. The runs
+of all selected claims are known once the tests are collected; they are trained together when the first one asks.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ncharness import RunConfig, Store, Verdict
+from ncharness.claim import Setting
+from ncharness.depth import EPS_SWEEP
+from ncharness.parallel import Source, TrainingFailedError, available_cpus, ensure, estimated_seconds
+from ncharness.progress import progress_line
+from ncharness.record import Run
+from ncharness.report import ClaimRow, print_table, write_csv, write_report
+from ncharness.verdict import INCONCLUSIVE, NOT_APPLICABLE, holm
+
+SCALES = ("small",)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("claims")
+    group.addoption(
+        "--scale", default="small", metavar="{" + ",".join(SCALES) + "}", help="settings to test the claims in"
+    )
+    group.addoption("--plan", action="store_true", help="list the runs that are needed, train and judge nothing")
+    group.addoption("--jobs", type=int, help="training processes side by side (default: one per processor)")
+    group.addoption("--data-root", type=Path, help="torchvision data root (default: $NCHARNESS_DATA)")
+    group.addoption("--download", action="store_true", help="allow downloads into the data root")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    scale, jobs, root = (config.getoption(name) for name in ("--scale", "--jobs", "--data-root"))
+    if scale not in SCALES:
+        raise pytest.UsageError(f"--scale: expected {' or '.join(SCALES)}, got {scale!r}")
+    if jobs is not None and jobs < 1:
+        raise pytest.UsageError(f"--jobs: expected at least 1, got {jobs}")
+    if root is not None and not root.is_dir() and not config.getoption("--download"):
+        raise pytest.UsageError(f"--data-root: there is no directory {root}; name another, or add --download")
+    if config.getoption("--plan") and config.getoption("numprocesses", default=None):
+        raise pytest.UsageError("--plan: works without -n")
+    config.pluginmanager.register(Summary(config), "claims-summary")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "setting" in metafunc.fixturenames:
+        settings = metafunc.module.SETTINGS[metafunc.config.getoption("--scale")]
+        metafunc.parametrize("setting", settings, ids=str)
+
+
+def planned(session: pytest.Session) -> list[RunConfig]:
+    """The runs that the collected tests need, each once."""
+    settings = [item.callspec.params.get("setting") for item in session.items if hasattr(item, "callspec")]
+    used = [setting for setting in settings if isinstance(setting, Setting)]
+    configs = [config for setting in used for config in (*setting.runs, *setting.control_runs)]
+    return list({config.key(): config for config in configs}.values())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    if not session.config.getoption("--plan"):
+        return None
+    store, configs, console = Store(), planned(session), Console(highlight=False, soft_wrap=True)
+    missing = [config for config in configs if store.status(config).state != "done"]
+    for config in configs:
+        status = store.status(config)
+        place = f" {status.epoch}/{config.epochs}" if status.state == "partial" else ""
+        console.print(f"{config.key()}  {config.name():40} {status.state}{place}  {status.detail}".rstrip())
+    minutes = sum(map(estimated_seconds, missing)) / jobs(session.config) / 60
+    console.print(
+        f"{len(configs)} runs for {len(session.items)} tests, {len(configs) - len(missing)} cached, "
+        f"about {minutes:.1f} minutes to train the rest with {jobs(session.config)} processes; nothing was trained"
+    )
+    return True
+
+
+def jobs(config: pytest.Config) -> int:
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return int(config.getoption("--jobs") or max(1, available_cpus() // workers))
+
+
+@pytest.fixture(scope="session")
+def trained(request: pytest.FixtureRequest) -> dict[str, Run]:
+    """Every planned run, by key; trained now, side by side, unless the store has it."""
+    config, configs = request.config, planned(request.session)
+    source = Source(config.getoption("--data-root"), config.getoption("--download"))
+    capture = config.pluginmanager.getplugin("capturemanager")
+    try:
+        with capture.global_and_fixture_disabled(), progress_line(configs) as on_event:
+            return ensure(Store(), configs, jobs=jobs(config), source=source, on_event=on_event)
+    except TrainingFailedError as error:
+        pytest.exit(str(error), returncode=2)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("training stopped; the same command goes on from the last epoch of every run") from None
+
+
+@pytest.fixture
+def runs(trained: dict[str, Run]) -> Callable[[Sequence[RunConfig]], list[Run]]:
+    """The finished runs of these configurations, in their order."""
+    return lambda configs: [trained[config.key()] for config in configs]
+
+
+@pytest.fixture
+def verdict(request: pytest.FixtureRequest, setting: Setting) -> Callable[..., Verdict]:
+    """Judges a claim at its own eps and over the sweep, records that for the table, and returns it to be asserted on.
+
+    A claim that is INCONCLUSIVE or NOT APPLICABLE skips its test with the reason. A control is given a sentence that
+    says what it is, and leaves everything to its assertion.
+    """
+    claim = request.module.CLAIM
+
+    def record(judge: Callable[[float], Verdict], *, control: str = "") -> Verdict:
+        result = judge(setting.eps)
+        used = (setting.control_runs or setting.runs) if control else setting.runs
+        row = ClaimRow(
+            claim=claim.id,
+            title=claim.title,
+            statement=control or claim.statement,
+            source=claim.source,
+            setting=setting.name,
+            scale=request.config.getoption("--scale"),
+            control=bool(control),
+            quantity=claim.quantity,
+            test=claim.test,
+            eps=setting.eps,
+            effect=result.effect,
+            low=result.low,
+            high=result.high,
+            margin=claim.margin,
+            alpha=claim.alpha,
+            n=result.n,
+            verdict=result.outcome.value,
+            p=result.p,
+            reason=result.reason,
+            sweep=tuple((eps, judge(eps).outcome.value) for eps in EPS_SWEEP),
+            values=result.values,
+            runs=tuple(config.key() for config in used),
+        )
+        # One JSON string: plain enough for every transport, and it shows in JUnit files as it is.
+        request.node.user_properties.append(("ncharness", json.dumps(asdict(row))))
+        if not control and result.outcome in (INCONCLUSIVE, NOT_APPLICABLE):
+            pytest.skip(str(result))
+        return result
+
+    return record
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    if not isinstance(left, Verdict):
+        return None
+    values = ", ".join(f"{value:.3g}" for value in left.values)
+    return [f"{left.outcome} {op} {right}", left.reason, f"per seed: {values}"]
+
+
+class Summary:
+    """Collects the evidence on the controller, whichever process ran the test, and shows it at the end."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.evidence: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self.evidence += [str(value) for name, value in report.user_properties if name == "ncharness"]
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if not self.evidence:
+            return
+        store, rows = Store(), self.rows()
+        keys = {key for row in rows for key in row.runs}
+        finished = [run for _, run, _ in store.runs() if run is not None and run.config.key() in keys]
+        write_csv(rows, store.root / "claims.csv")
+        write_report(rows, finished, store.root / "report.html")
+        terminalreporter.section(f"claims at scale {self.config.getoption('--scale')}")
+        print_table(rows, terminalreporter._tw._file)
+        terminalreporter.line(f"rows: {store.root / 'claims.csv'}   page: {store.root / 'report.html'}")
+
+    def rows(self) -> list[ClaimRow]:
+        """The recorded rows with Holm's p over the claims, not their controls: it is shown and flips nothing."""
+        rows = sorted(
+            (ClaimRow(**json.loads(text)) for text in self.evidence), key=lambda row: (row.claim, row.setting)
+        )
+        adjusted = iter(holm([row.p for row in rows if not row.control]))
+        return [row if row.control else replace(row, holm_p=next(adjusted)) for row in rows]

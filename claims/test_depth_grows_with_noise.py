@@ -1,0 +1,81 @@
+"""C7: effective depth grows with label noise.
+
+arXiv:2202.09028: v4 "generally increases", v9 "monotonically increases" with the number of random labels, the appendix
+"tends to". Depths saturate near L, so the claim is an ordered trend with a least rise, not strict monotonicity, and it
+is judged at eps = .10: at smaller thresholds 10 % of noise already needs nearly every layer. Margin, threshold and
+seeds were chosen before any run with these seeds, with a pilot of seeds 0 to 2 in view: from 1.0 to 7.2 layers on
+digits, from 4.3 to 6.7 on MNIST-1D. MNIST-1D takes its first 2,000 samples, because fitting noisy labels takes longest.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ncharness import Run, RunConfig, Verdict, grid, interpolated_depth, trend
+from ncharness.claim import Claim, Setting, pivot, unfitted
+from ncharness.verdict import SUPPORTED, not_applicable, power
+
+MIN_RISE, ALPHA, SEEDS, NOISE = 1.5, 0.05, range(1000, 1005), (0.0, 0.1, 0.25, 0.5)
+CLAIM = Claim(
+    id="c7-depth-noise",
+    title="Effective depth grows with label noise",
+    statement="The larger the fraction of wrong training labels, the larger the effective depth of a network that has "
+    f"fitted them: an ordered trend, and a rise by more than {MIN_RISE} layers from none to half.",
+    source="2202.09028 v9",
+    quantity="per seed, interpolated depth by noise fraction (exact count, nested, all wrong), in layers; a network "
+    "without a separable layer counts as L, which makes the rise smaller than it is",
+    test="trend",
+    margin=MIN_RISE,
+    alpha=ALPHA,
+    power=power("trend", effect=2.4, sd=0.4, n=len(SEEDS), margin=MIN_RISE, alpha=ALPHA, n_levels=len(NOISE)),
+    precondition="training error on the noisy labels at most 0.01",
+)
+SETTINGS = {
+    "small": [
+        Setting(
+            name="digits",
+            eps=0.10,
+            runs=grid(RunConfig(data="digits", n_train=1400, width=256, epochs=150), noise=NOISE, seed=SEEDS),
+        ),
+        Setting(
+            name="mnist1d",
+            eps=0.10,
+            runs=grid(RunConfig(data="mnist1d", n_train=2000, width=200, epochs=200), noise=NOISE, seed=SEEDS),
+        ),
+    ]
+}
+# For the control: which noise level is taken for which, by seed in turn. Each undoes the other: no order is left.
+PERMUTATIONS = ((1, 3, 0, 2), (2, 0, 3, 1))
+
+
+def depths(runs: Sequence[Run], eps: float) -> list[list[float]]:
+    def quantity(run: Run) -> float:
+        found = interpolated_depth(run.profile(), eps=eps)
+        return float(run.config.depth) if found is None else found
+
+    return pivot(runs, "noise", quantity)[1]
+
+
+def test_effective_depth_grows_with_label_noise(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    reason = unfitted(trained)
+
+    def judge(eps: float) -> Verdict:
+        if reason:
+            return not_applicable(reason)
+        return trend(depths(trained, eps), levels=NOISE, min_effect=MIN_RISE, alpha=ALPHA)
+
+    assert verdict(judge) == SUPPORTED
+
+
+def test_control_noise_fractions_permuted(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+
+    def judge(eps: float) -> Verdict:
+        table = depths(trained, eps)
+        permuted = [[row[i] for i in PERMUTATIONS[seed % 2]] for seed, row in enumerate(table)]
+        return trend(permuted, levels=NOISE, min_effect=MIN_RISE, alpha=ALPHA)
+
+    assert verdict(judge, control="The same with the noise fractions permuted across runs.") != SUPPORTED

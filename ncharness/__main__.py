@@ -1,0 +1,7 @@
+"""`python -m ncharness` is the command `ncharness`."""
+
+import sys
+
+from ncharness.cli import main
+
+sys.exit(main())

@@ -1,0 +1,76 @@
+"""The vocabulary of a claim: what it declares before any run, in which settings, and tables of per-seed numbers."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ncharness.config import RunConfig
+from ncharness.record import Run
+
+FITTED = 0.01
+"""A network has fitted its training labels when its training error is at most this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A hypothesis and the design of its test; all of it is fixed before any run."""
+
+    id: str  # such as c2-depth-constant
+    title: str
+    statement: str
+    source: str  # paper, version, section
+    quantity: str  # what is computed for each seed, with its unit
+    test: str  # superiority, equivalence or trend
+    margin: float
+    alpha: float
+    power: float  # at the effect and spread named in the claim's file
+    precondition: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Where a claim is tested: a name, the threshold that decides, the runs it needs and those of its control."""
+
+    name: str
+    eps: float
+    runs: Sequence[RunConfig]
+    control_runs: Sequence[RunConfig] = ()  # only what the claim itself does not need
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def pivot(
+    runs: Iterable[Run], axis: str, quantity: Callable[[Run], float | None]
+) -> tuple[list[float], list[list[float | None]]]:
+    """A table of `quantity` with a row per seed and a column per value of the configuration field `axis`.
+
+    Returns the ascending levels of the axis and the rows, seeds ascending. Raises ValueError where a seed lacks
+    a level or has one twice, because a paired test cannot do without.
+    """
+    cells: dict[tuple[int, float], float | None] = {}
+    for run in runs:
+        cell = (run.config.seed, getattr(run.config, axis))
+        if cell in cells:
+            raise ValueError(f"runs: two runs have seed {cell[0]} and {axis} {cell[1]}")
+        cells[cell] = quantity(run)
+    levels = sorted({level for _, level in cells})
+    seeds = sorted({seed for seed, _ in cells})
+    if missing := [(seed, level) for seed in seeds for level in levels if (seed, level) not in cells]:
+        raise ValueError(f"runs: there is none with seed {missing[0][0]} and {axis} {missing[0][1]}")
+    return levels, [[cells[seed, level] for level in levels] for seed in seeds]
+
+
+def unfitted(runs: Sequence[Run], *, tolerance: float = FITTED) -> str:
+    """Why these runs cannot speak for a claim about trained networks: the worst training error, or an empty string.
+
+    The error is on the labels that were trained on, noisy ones included.
+    """
+    worst = max(runs, key=lambda run: _nan_is_worst(run.scalar("error")))
+    error = worst.scalar("error")
+    if error <= tolerance:
+        return ""
+    return f"{worst.config.name()} did not fit its training labels: error {error:.3f}, above {tolerance:g}"
+
+
+def _nan_is_worst(error: float) -> float:
+    return float("inf") if error != error else error

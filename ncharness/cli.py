@@ -1,0 +1,190 @@
+"""The command line: train, ls, show, report, info."""
+
+import argparse
+import dataclasses
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ncharness import ops
+from ncharness.config import RunConfig, grid
+from ncharness.depth import EPS_SWEEP, effective_depth
+from ncharness.parallel import Source, TrainingFailedError, available_cpus, ensure
+from ncharness.progress import progress_line
+from ncharness.provenance import facts
+from ncharness.record import Run
+from ncharness.report import read_csv, write_report
+from ncharness.store import Store
+
+_HELP = {
+    "arch": "mlp, conv or convres",
+    "depth": "L, the counted hidden layers",
+    "width": "H, units or channels of each",
+    "data": "digits, mnist1d, mnist, fashion_mnist, cifar10, cifar100, svhn, folder:<path>",
+    "n_train": "training samples (default: all)",
+    "noise": "fraction of corrupted training labels",
+    "noise_kind": "exact (that many, all wrong) or reference (the reference code's draw)",
+    "schedule": "learning-rate schedule: code, readme or constant",
+    "points": "capture points joined by +: paper, pre_bn, out",
+    "measurements": "about how many epochs are measured, log-spaced",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; 0 on success, 1 where what was asked for is not there, 2 for wrong use, 130 on Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except TrainingFailedError as error:
+        print(f"ncharness: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, FileNotFoundError) as error:
+        print(f"ncharness: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ncharness: stopped; the same command goes on from the last epoch of every run", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ncharness", description="Effective depth and neural collapse.")
+    verbs = parser.add_subparsers(required=True, metavar="command")
+    train = verbs.add_parser(
+        "train", help="train runs", description="Train runs. Any option takes several values, 4,6,8: every combination."
+    )
+    for field in dataclasses.fields(RunConfig):
+        default = "+".join(RunConfig().points) if field.name == "points" else field.default
+        train.add_argument(
+            f"--{field.name.replace('_', '-')}", default=str(default), help=f"{_HELP.get(field.name, '')} ({default})"
+        )
+    train.add_argument("--data-root", type=Path, help="torchvision data root ($NCHARNESS_DATA)")
+    train.add_argument("--download", action="store_true", help="allow downloads into it")
+    train.add_argument("--jobs", type=int, default=available_cpus(), help="processes side by side (%(default)s)")
+    train.set_defaults(command=_train)
+    verbs.add_parser("ls", help="list the runs of the store").set_defaults(command=_ls)
+    show = verbs.add_parser("show", help="one run: configuration, layers, provenance")
+    show.add_argument("run", help="the key, or a part of the name")
+    show.set_defaults(command=_show)
+    report = verbs.add_parser("report", help="write report.html again, from claims.csv and the store")
+    report.set_defaults(command=_report)
+    verbs.add_parser("info", help="versions, backend and why, store, device").set_defaults(command=_info)
+    return parser
+
+
+def configs_from(options: argparse.Namespace) -> list[RunConfig]:
+    """The configurations that the options of `train` name: a grid over the options with several values."""
+    axes: dict[str, list[Any]] = {}
+    for field in dataclasses.fields(RunConfig):
+        texts = str(getattr(options, field.name)).split(",")
+        axes[field.name] = [_parsed(field.name, field.default, text) for text in texts]
+    return grid(RunConfig(), **axes)
+
+
+def _parsed(name: str, default: Any, text: str) -> Any:
+    if name == "points":
+        return tuple(text.split("+"))
+    if name == "n_train" and text == "None":
+        return None
+    kind = int if default is None else type(default)
+    try:
+        return kind(text)
+    except ValueError:
+        word = "an integer" if kind is int else "a number"
+        raise ValueError(f"--{name.replace('_', '-')}: expected {word}, got {text!r}") from None
+
+
+def _train(options: argparse.Namespace) -> int:
+    store, configs = Store(), configs_from(options)
+    if options.jobs < 1:
+        raise ValueError(f"--jobs: expected at least 1, got {options.jobs}")
+    with progress_line(configs) as on_event:
+        source = Source(options.data_root, options.download)
+        runs = ensure(store, configs, jobs=options.jobs, source=source, on_event=on_event)
+    Console().print(_table([(store.path(run.config), run, "") for run in runs.values()]))
+    return 0
+
+
+def _ls(_: argparse.Namespace) -> int:
+    store = Store()
+    entries = list(store.runs())
+    if not entries:
+        print(f"no runs in {store.root}")
+        return 0
+    Console().print(_table(entries))
+    return 0
+
+
+def _table(entries: Sequence[tuple[Path, Run | None, str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("run", "key", "state"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("train error", "test error", *(f"depth({eps:g})" for eps in EPS_SWEEP)):
+        table.add_column(heading, justify="right")
+    for path, run, detail in entries:
+        name, _, key = path.name.rpartition("_")
+        if run is None:
+            table.add_row(escape(name), key, escape(detail))
+            continue
+        profile = run.profile()
+        depths = ["none" if (depth := effective_depth(profile, eps=eps)) is None else str(depth) for eps in EPS_SWEEP]
+        errors = [f"{run.scalar('error', split=split):.4f}" for split in ("train", "test")]
+        table.add_row(escape(name), key, "done", *errors, *depths)
+    return table
+
+
+def _show(options: argparse.Namespace) -> int:
+    store, console = Store(), Console(highlight=False)
+    found = [(path, run, detail) for path, run, detail in store.runs() if options.run in path.name]
+    if len(found) != 1:
+        names = ", ".join(path.name for path, _, _ in found[:5]) or f"there are {len(list(store.runs()))} runs"
+        print(f"ncharness show: {len(found)} runs in {store.root} match {options.run!r} ({names})", file=sys.stderr)
+        return 1
+    path, run, detail = found[0]
+    if run is None:
+        print(f"{path}: {detail}")
+        return 0
+    console.print(str(path))
+    for title, values in (("configuration", run.config.to_dict()), ("provenance", run.provenance)):
+        console.print(f"{title}: " + ", ".join(f"{name}={value}" for name, value in values.items()), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("layer", "NCC error, train", "NCC error, test", "CDNV, train"):
+        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    last = {(row.layer, row.split, row.metric): row.value for row in run.rows if row.epoch == run.epochs[-1]}
+    for layer in dict.fromkeys(row.layer for row in run.rows if row.layer != "network"):
+        columns = (("train", "ncc_error"), ("test", "ncc_error"), ("train", "cdnv"))
+        table.add_row(layer, *(f"{last[layer, split, metric]:.4g}" for split, metric in columns))
+    console.print(table)
+    return 0
+
+
+def _report(_: argparse.Namespace) -> int:
+    store = Store()
+    rows = read_csv(store.root / "claims.csv")
+    keys = {key for row in rows for key in row.runs}
+    runs = [run for _, run, _ in store.runs() if run is not None and run.config.key() in keys]
+    write_report(rows, runs, store.root / "report.html")
+    print(store.root / "report.html")
+    return 0
+
+
+def _info(_: argparse.Namespace) -> int:
+    backend, device = ops.backend(), "CUDA" if torch.cuda.is_available() else "no CUDA device"
+    lines = {
+        "ncharness": facts()["version"],
+        "commit": facts()["commit"] or "not a source checkout",
+        "python": platform.python_version(),
+        "torch": f"{torch.__version__}, {torch.get_num_threads()} threads, {device}",
+        "kernels": f"{backend.name}: {backend.reason}",
+        "CUDA tensors": "served by the torch reference on the device; there are no CUDA kernels yet",
+        "store": Store().root.resolve(),
+    }
+    for name, value in lines.items():
+        print(f"{name:13} {value}")
+    return 0

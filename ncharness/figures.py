@@ -1,0 +1,300 @@
+"""Figures from finished runs, one function per figure; nothing is trained, measured or judged here.
+
+Everything is drawn on `matplotlib.figure.Figure` objects; pyplot and its global state are never touched. A figure is
+drawn only where its runs exist, and its caption says what is in it, over how many seeds.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+
+from ncharness import families
+from ncharness.depth import EPS_SWEEP, interpolated_depth
+from ncharness.families import Array, Family, Groups, Trace, by, seeds
+from ncharness.record import Run
+
+Colour = tuple[float, float, float, float]
+Depths = Mapping[float, Sequence[float | None]]  # by x, of every seed
+GREY = "#8a8a8a"
+MARKERS = ("o", "s", "D", "^", "v", "P")
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "font.size": 9,
+    "grid.color": "#e6e6e6",
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4,
+    "text.parse_math": False,
+}
+DOTS = "hollow where they have no depth; bars: mean and 95 % t-interval, only where every seed has one."
+
+
+class Drawn(NamedTuple):
+    """A figure with the words that go around it."""
+
+    title: str
+    caption: str
+    figure: Figure
+
+
+def figures(runs: Iterable[Run], *, eps: Sequence[float] = EPS_SWEEP) -> list[Drawn]:
+    """Every figure that the runs allow; the same figure of all families one after the other.
+
+    A family is what differs only in depth, label noise and seed. Runs at learning rate 0 are controls: they appear
+    dashed in the figure over epochs and nowhere else.
+    """
+    traces = [found for run in runs for point in run.points if (found := families.trace(run, point)) is not None]
+    alike = families.group(traces)
+    swept = [family for family in alike if families.is_swept(family, alike)]
+    with rc_context(STYLE):
+        drawn = [
+            *map(curves_by_depth, swept),
+            *map(curves_by_noise, alike),
+            *(depth_against_depth(family, eps=eps) for family in alike),
+            *(depth_against_epoch(family, eps=eps) for family in swept),
+            *(depth_against_noise(family, eps=eps) for family in alike),
+            *(depth_against_width(family, eps=eps) for family in families.group(traces, width=1)),
+            *map(final_profiles, swept),
+        ]
+    return [one for one in drawn if one is not None]
+
+
+def _colours(count: int) -> list[Colour]:
+    """Dark to light, told apart by lightness alone: readable to the colour-blind and in grey."""
+    shares = [0.3] if count == 1 else [0.88 * (i / (count - 1)) ** 0.8 for i in range(count)]
+    return [colormaps["viridis"](share) for share in shares]
+
+
+def _panels(count: int, x: str, y: str) -> tuple[Figure, list[Axes]]:
+    """A figure that a phone can show: `count` panels of one scale, in at most two columns, axes named x and y."""
+    columns = min(count, 2)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(4.8, 0.9 + (1.7 if count > 1 else 2.3) * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    for unused in axes[count:]:
+        unused.remove()
+        axes[count - columns].tick_params(labelbottom=True)
+    for ax in axes[max(count - columns, 0) : count]:
+        ax.set_xlabel(x)
+    figure.supylabel(y, fontsize=9)
+    return figure, axes[:count]
+
+
+def _epoch_axis(ax: Axes, last: int) -> None:
+    powers = [10**k for k in range(len(str(last))) if 10**k <= last / 2]
+    ax.set_xscale("symlog", linthresh=1, linscale=0.4)
+    ax.set_xticks([0, *powers, last], [str(epoch) for epoch in (0, *powers, last)])
+    ax.set_xlim(-0.2, last * 1.15)
+    ax.minorticks_off()
+
+
+def _band(ax: Axes, x: Sequence[float], values: Array, **line: Any) -> None:
+    """The mean over seeds (axis 0) as a line, smallest to largest seed as a band; NaN are left out."""
+    known = np.ma.masked_invalid(values)
+    ax.plot(x, known.mean(axis=0), **line)
+    if len(values) > 1:
+        ax.fill_between(x, known.min(axis=0), known.max(axis=0), color=line["color"], alpha=0.18, linewidth=0)
+
+
+def curves_by_depth(family: Family) -> Drawn | None:
+    """Train NCC accuracy of every layer over epochs, one panel per L, clean labels: the paper's Figure 1."""
+    panels = {f"L = {L}": traces for L, traces in by(family.traces, "depth", noise=0.0).items()}
+    return _curves(family, panels, "NCC accuracy of every layer", "clean labels")
+
+
+def curves_by_noise(family: Family) -> Drawn | None:
+    """The same with one panel per fraction of corrupted labels, for the depth that has the most of them."""
+    groups = {L: by(family.traces, "noise", depth=L) for L in by(family.traces, "depth")}
+    depth = max(groups, key=lambda L: (len(groups[L]), L))
+    panels = {f"noise {noise:g}": traces for noise, traces in groups[depth].items()}
+    setting = f"L = {depth}, training labels corrupted"
+    return _curves(family, panels, "NCC accuracy under label noise", setting) if len(panels) > 1 else None
+
+
+def _curves(family: Family, panels: Mapping[str, Sequence[Trace]], title: str, setting: str) -> Drawn | None:
+    if not panels:
+        return None
+    figure, axes = _panels(len(panels), "epoch", "train NCC accuracy")
+    layers = max(trace.config.depth for traces in panels.values() for trace in traces)
+    colours = _colours(layers)
+    for ax, (label, traces) in zip(axes, panels.items(), strict=True):
+        epochs, errors = families.over_epochs(traces, lambda trace: trace.errors)
+        for layer in range(errors.shape[2]):
+            _band(ax, epochs, 1.0 - errors[:, :, layer], color=colours[layer])
+        network = np.ma.masked_invalid(families.over_epochs(traces, lambda trace: trace.accuracy)[1])
+        ax.plot(epochs, network.mean(axis=0), color="black", linewidth=1, linestyle=(0, (3, 2)))
+        ax.set(title=label, ylim=(0.0, 1.03))
+        _epoch_axis(ax, epochs[-1])
+    key = ScalarMappable(BoundaryNorm([i + 0.5 for i in range(layers + 1)], layers), ListedColormap(colours))
+    bar = figure.colorbar(key, ax=axes, location="bottom", aspect=40, pad=0.03, label="layer")
+    bar.set_ticks([*range(1, layers + 1, math.ceil(layers / 12))])
+    bar.ax.tick_params(length=0)
+    bar.minorticks_off()
+    return Drawn(
+        title,
+        f"{family.about}; {setting}. Lines: mean over {seeds(panels.values())}, one colour per layer; bands: smallest "
+        "to largest seed; dashed black: training accuracy of the network itself.",
+        figure,
+    )
+
+
+def final_profiles(family: Family) -> Drawn | None:
+    """Train NCC error of every layer after the last epoch, a line per L, clean labels, log axis with a zero."""
+    groups = by(family.traces, "depth", noise=0.0)
+    if not groups:
+        return None
+    figure, (ax,) = _panels(1, "layer", "train NCC error")
+    for i, (L, colour) in enumerate(zip(groups, _colours(len(groups)), strict=True)):
+        errors = np.array([trace.errors[-1] for trace in groups[L]])
+        _band(ax, range(1, L + 1), errors, color=colour, marker=MARKERS[i % len(MARKERS)], label=f"L = {L}")
+    seen = np.concatenate([trace.errors[-1] for traces in groups.values() for trace in traces])
+    powers = [10.0**k for k in range(math.floor(math.log10(min(seen[seen > 0.0], default=0.1))), 1)]
+    ax.set_yscale("symlog", linthresh=powers[0], linscale=0.5)
+    ax.set_yticks([0.0, *powers], ["0", *(f"{power:g}" for power in powers)])
+    ax.minorticks_off()
+    ax.set_ylim(-0.1 * powers[0], 1.0)
+    ax.set_xticks(range(1, max(groups) + 1, math.ceil(max(groups) / 12)))
+    figure.legend(loc="outside lower center", ncols=4)
+    caption = f"{family.about}; clean labels, last measured epoch. Lines: mean over {seeds(groups.values())}; bands: "
+    return Drawn("Final NCC error by layer", caption + "smallest to largest seed.", figure)
+
+
+class Series(NamedTuple):
+    """One line of an effective-depth panel: for each x, the NCC errors of layers 1..L of every seed."""
+
+    label: str
+    colour: Colour | str
+    profiles: Mapping[float, Sequence[Array]]
+    over_epochs: bool = False
+    dashed: bool = False
+
+
+def depth_against_depth(family: Family, *, eps: Sequence[float]) -> Drawn | None:
+    """Effective depth against the depth L of the network, clean labels."""
+    groups = by(family.traces, "depth", noise=0.0)
+    if len(groups) < 2:
+        return None
+    series = [Series("", _colours(1)[0], families.finals(groups))]
+    figure = _depth_panels(series, eps, "network depth L", {L: str(L) for L in groups}, top=max(groups))
+    for ax in figure.axes:
+        ax.plot([*groups], [*groups], color=GREY, linewidth=1, linestyle=":", zorder=1)
+    caption = f"{family.about}; clean labels. {_reading(eps)} Dots: seeds, {seeds(groups.values())} per L, {DOTS}"
+    return Drawn("Effective depth against L", f"{caption} Dotted: the last layer, L.", figure)
+
+
+def depth_against_noise(family: Family, *, eps: Sequence[float]) -> Drawn | None:
+    """Effective depth against label noise, the fraction of corrupted training labels, a line per L."""
+    lines = {L: by(family.traces, "noise", depth=L) for L in by(family.traces, "depth")}
+    ticks = {noise: f"{noise:g}" for noise in by(family.traces, "noise")}
+    return _against("label noise", family.about, lines, ticks, eps)
+
+
+def depth_against_width(family: Family, *, eps: Sequence[float]) -> Drawn | None:
+    """Effective depth against the width H on a log axis, clean labels, a line per L."""
+    lines = {L: by(family.traces, "width", depth=L, noise=0.0) for L in by(family.traces, "depth")}
+    lines = {L: {math.log2(H): traces for H, traces in line.items()} for L, line in lines.items()}
+    ticks = {math.log2(H): str(H) for H in by(family.traces, "width", noise=0.0)}
+    return _against("width H", f"{family.about}; clean labels", lines, ticks, eps)
+
+
+def _against(
+    axis: str, about: str, lines: Mapping[int, Groups], ticks: Mapping[float, str], eps: Sequence[float]
+) -> Drawn | None:
+    lines = {L: line for L, line in lines.items() if len(line) > 1}
+    if not lines:
+        return None
+    colours = _colours(len(lines))
+    series = [Series(f"L = {L}", colour, families.finals(lines[L])) for L, colour in zip(lines, colours, strict=True)]
+    count = seeds(traces for line in lines.values() for traces in line.values())
+    caption = f"{about}. {_reading(eps)} Dots: seeds, {count} each, {DOTS}"
+    return Drawn(f"Effective depth against {axis}", caption, _depth_panels(series, eps, axis, ticks))
+
+
+def depth_against_epoch(family: Family, *, eps: Sequence[float]) -> Drawn | None:
+    """Effective depth over training, clean labels, a line per L; dashed the controls at learning rate 0."""
+    groups, controls = (by(traces, "depth", noise=0.0) for traces in (family.traces, family.controls))
+    if not groups:
+        return None
+    colours = _colours(len(groups))
+    series = [Series(f"L = {L}", colours[i], families.over_training(groups[L]), True) for i, L in enumerate(groups)]
+    series += [Series(f"L = {L}, lr 0", GREY, families.over_training(controls[L]), True, True) for L in controls]
+    figure = _depth_panels(series, eps, "epoch", {})
+    for ax in figure.axes:
+        _epoch_axis(ax, max(int(epoch) for line in series for epoch in line.profiles))
+    caption = (
+        f"{family.about}; clean labels. {_reading(eps)} Lines: mean over {seeds(groups.values())}, bands: smallest to "
+        "largest seed, both only where every seed has a depth; else dots, and a ring for those that have none."
+    )
+    if controls:
+        caption += f" Dashed: controls at learning rate 0, {seeds(controls.values())}."
+    return Drawn("Effective depth over training", caption, figure)
+
+
+def _reading(eps: Sequence[float]) -> str:
+    listed = ", ".join(f"{threshold:g}" for threshold in sorted(eps))
+    return f"First layer with a train NCC error of at most eps = {listed}, interpolated; shaded: none, no such layer."
+
+
+def _depth_panels(
+    series: Sequence[Series], eps: Sequence[float], axis: str, ticks: Mapping[float, str], *, top: int | None = None
+) -> Figure:
+    figure, axes = _panels(len(eps), axis, "effective depth")
+    depths = [[_depths(line, threshold) for line in series] for threshold in sorted(eps)]
+    if top is None:
+        found = [depth for panel in depths for line in panel for at in line.values() for depth in at if depth]
+        top = math.ceil(max(found, default=1.0)) + 1
+    shelf = (1.08 * top, 1.34 * top)  # where "none" is drawn
+    span = max(ticks, default=0.0) - min(ticks, default=0.0)
+    for ax, threshold, panel in zip(axes, sorted(eps), depths, strict=True):
+        ax.axhspan(*shelf, color="#f0f0f0", linewidth=0, zorder=0)
+        for i, line in enumerate(series):
+            share = (i + 1) / (len(series) + 1)
+            offsets = {"none": np.interp(share, (0, 1), shelf), "shift": 0.06 * (share - 0.5) * span}
+            _draw(ax, line, panel[i], MARKERS[i % len(MARKERS)], **offsets, step=0.012 * span)
+        whole = range(0, top + 1, math.ceil(top / 5))
+        ax.set_yticks([*whole, sum(shelf) / 2], [*map(str, whole), "none"])
+        ax.set(title=f"eps = {threshold:g}", ylim=(0.0, shelf[1]))
+        ax.set_xticks([*ticks], [*ticks.values()])
+    if any(line.label for line in series):
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _depths(line: Series, eps: float) -> Depths:
+    return {x: [interpolated_depth([*at], eps=eps) for at in profiles] for x, profiles in line.profiles.items()}
+
+
+def _draw(ax: Axes, line: Series, depths: Depths, marker: str, *, none: float, shift: float, step: float) -> None:
+    """One series of a panel: seeds as dots, on the shelf and hollow where they have no depth, and their means."""
+    x = [at + shift for at in depths]
+    mean, low, high = np.array([families.summary(at, over_epochs=line.over_epochs) for at in depths.values()]).T
+    style: dict[str, Any] = {"color": line.colour, "linestyle": "--" if line.dashed else "-"}
+    ring: dict[str, Any] = {"ms": 3, "mew": 0.8, "mec": line.colour, "mfc": "white"}
+    if line.over_epochs:
+        ax.plot(x, mean, label=line.label, **style)
+        ax.fill_between(x, low, high, color=line.colour, alpha=0.18, linewidth=0)
+        ax.plot(x, [none if None in at else math.nan for at in depths.values()], marker, lw=0.8, **style, **ring)
+    else:
+        ax.errorbar(x, mean, (mean - low, high - mean), marker=marker, capsize=2, label=line.label, zorder=3, **style)
+    dots, rings = [], []
+    for at, over_seeds in zip(x, depths.values(), strict=True):
+        for i, depth in enumerate(over_seeds):
+            spot = at + (i - (len(over_seeds) - 1) / 2) * step
+            if depth is None and not line.over_epochs:
+                rings.append((spot, none))
+            elif depth is not None and (None in over_seeds or not line.over_epochs):
+                dots.append((spot, depth))
+    for spots, look in ((rings, ring), (dots, {"ms": 3, "mew": 0, "color": line.colour, "alpha": 0.5})):
+        if spots:
+            ax.plot(*zip(*spots, strict=True), marker, **look)

@@ -1,0 +1,158 @@
+"""The paper's networks MLP-L-H, CONV-L-H and CONVRES-L-H with named capture points, and torchvision's by name.
+
+The L counted layers (arXiv:2202.09028) are the children `block01`, `block02`, ... of the network. Each has the
+children `pre_bn`, whose output is what batch norm receives, and `out`, the activation, whose output the next block
+receives: hooks on `block03.pre_bn` or `block03.out` see f_3. Stem and head are not counted. Initialisation is
+torch's default, from torch's global generator, which the caller seeds; networks that differ in depth only share
+the initial weights of the stem and of their common blocks.
+"""
+
+import difflib
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+ARCHS = ("mlp", "conv", "convres")
+
+
+def build(arch: str, *, depth: int, width: int, in_shape: Sequence[int], n_classes: int) -> nn.Sequential:
+    """A network of `depth` counted blocks of `width` units or channels, for samples of shape `in_shape`.
+
+    - `mlp`: flatten; L x {linear, BN, ReLU}; linear. Each f_i has H numbers.
+    - `conv`: a stem of two 2x2 convolutions of stride 2; L x {3x3 convolution, BN, ReLU}; linear. Each f_i has
+      shape (H, height / 4, width / 4): 64 H numbers for a 32 x 32 image.
+    - `convres`: the same with `ResidualBlock`s.
+
+    `conv` and `convres` need `in_shape` = (C, height, width) with both sides divisible by 4; ValueError otherwise.
+    Source: arXiv:2202.09028 and the code published with it; what that leaves open is said at `ResidualBlock`.
+    """
+    shape = tuple(in_shape)
+    _check_arch(arch)
+    for name, value in (("depth", depth), ("width", width), ("n_classes", n_classes)):
+        _check_count(name, value)
+    if not shape:
+        raise ValueError("in_shape: expected the sizes of one sample, such as (1, 8, 8), got ()")
+    for size in shape:
+        _check_count("in_shape", size)
+    if arch == "mlp":
+        return _mlp(depth, width, shape, n_classes)
+    if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
+        raise ValueError(
+            f"in_shape: {arch} expected (channels, height, width) with height and width divisible by 4, "
+            f"because its stem halves the image twice, got {shape}"
+        )
+    return _conv(arch, depth, width, shape, n_classes)
+
+
+def capture_points(arch: str, *, depth: int, points: Sequence[str] = ("paper",)) -> list[str]:
+    """The layer names to capture, in execution order and each once, such as `block01.pre_bn`, `block02.pre_bn`.
+
+    `points` are some of `pre_bn`, `out` and `paper`: what the reference code records, which is `pre_bn` for `mlp`
+    and `conv` and `out` for `convres`. The two are not comparable across architectures.
+    """
+    _check_arch(arch)
+    _check_count("depth", depth)
+    paper = "out" if arch == "convres" else "pre_bn"
+    wanted = {paper if point == "paper" else point for point in points}
+    if isinstance(points, str) or not wanted or wanted - {"pre_bn", "out"}:
+        raise ValueError(f"points: expected some of paper, pre_bn, out, got {points!r}")
+    return [f"{block}.{point}" for block in _block_names(depth) for point in ("pre_bn", "out") if point in wanted]
+
+
+def torchvision_model(name: str, *, n_classes: int) -> nn.Module:
+    """A torchvision classifier with untrained weights, such as `resnet18`: (n, 3, h, w) to logits (n, n_classes)."""
+    import torchvision.models
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        close = difflib.get_close_matches(name, known)
+        hint = f"did you mean {' or '.join(close)}?" if close else "torchvision.models.list_models() lists all"
+        raise ValueError(f"name: expected a classifier of torchvision, got {name!r}; {hint}")
+    # These two return auxiliary logits besides, and warn unless told how to initialise (as they do by default).
+    special = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=n_classes, **special)
+    return model
+
+
+class ResidualBlock(nn.Module):
+    """x -> ReLU(BN(conv(ReLU(BN(conv(x)))) + alpha x)), with 3x3 convolutions: one counted layer of CONVRES-L-H.
+
+    This is what the reference code set out to do; as published it returns the inner ReLU, so its CONVRES has
+    neither skip nor second convolution (and records that ReLU).
+    """
+
+    def __init__(self, width: int, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.inner = nn.Sequential(
+            nn.Conv2d(width, width, kernel_size=3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, kernel_size=3, padding=1),
+        )
+        self.pre_bn = nn.Identity()  # a name for the sum
+        self.bn = nn.BatchNorm2d(width)
+        self.out = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = self.pre_bn(self.inner(x) + self.alpha * x)
+        result: torch.Tensor = self.out(self.bn(total))
+        return result
+
+
+def _mlp(depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
+    sizes = [math.prod(shape)] + [width] * depth
+    blocks = [_named(pre_bn=nn.Linear(sizes[i], width), bn=nn.BatchNorm1d(width), out=nn.ReLU()) for i in range(depth)]
+    return _network({"flatten": nn.Flatten()}, blocks, {"head": nn.Linear(width, n_classes)})
+
+
+def _conv(arch: str, depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
+    channels, height, breadth = shape
+    stem = nn.Sequential(
+        nn.Conv2d(channels, width, kernel_size=2, stride=2),
+        nn.BatchNorm2d(width),  # and no activation
+        nn.Conv2d(width, width, kernel_size=2, stride=2),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+    )
+    blocks: list[nn.Module]
+    if arch == "convres":
+        blocks = [ResidualBlock(width) for _ in range(depth)]
+    else:
+        blocks = [
+            _named(
+                pre_bn=nn.Conv2d(width, width, kernel_size=3, padding=1),
+                bn=nn.BatchNorm2d(width),
+                out=nn.ReLU(),
+            )
+            for _ in range(depth)
+        ]
+    head = nn.Linear(width * (height // 4) * (breadth // 4), n_classes)
+    return _network({"stem": stem}, blocks, {"flatten": nn.Flatten(), "head": head})
+
+
+def _network(before: dict[str, nn.Module], blocks: Sequence[nn.Module], after: dict[str, nn.Module]) -> nn.Sequential:
+    named = dict(zip(_block_names(len(blocks)), blocks, strict=True))
+    return _named(**before, **named, **after)
+
+
+def _named(**children: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(children))
+
+
+def _block_names(depth: int) -> list[str]:
+    digits = max(2, len(str(depth)))  # so that the names sort
+    return [f"block{i:0{digits}d}" for i in range(1, depth + 1)]
+
+
+def _check_arch(arch: str) -> None:
+    if arch not in ARCHS:
+        raise ValueError(f"arch: expected one of {', '.join(ARCHS)}, got {arch!r}")
+
+
+def _check_count(name: str, value: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: expected integers of at least 1, got {value!r}")

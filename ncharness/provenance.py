@@ -1,0 +1,46 @@
+"""Where a number comes from: versions, commit, machine."""
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from ncharness import ops
+
+
+@functools.cache
+def facts() -> dict[str, str | int]:
+    """What a result depends on besides its configuration; plain JSON values."""
+    return {
+        "version": metadata.version("ncharness"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "backend": ops.backend().name,
+        "threads": torch.get_num_threads(),
+        "device": f"CPU ({platform.machine()})",
+    }
+
+
+def _commit() -> str:
+    """The commit of the source tree this package is imported from, with `+` for local changes; empty outside one."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit + ("+" if changed else "")

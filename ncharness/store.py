@@ -1,0 +1,245 @@
+"""The run store: one directory a run, named by its key; locked, resumable, and checked before it is believed.
+
+runs/<readable>_<key>/result.json    the rows, written last and atomically: its presence means done
+                      checkpoint.pt  where an unfinished run stands, rewritten after every epoch
+                      model.pt       the trained weights of a finished run
+runs/.locks/<key>.lock               held by the process that trains the run
+"""
+
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import filelock
+import torch
+
+from ncharness import data, provenance
+from ncharness.config import SCHEMA, RunConfig
+from ncharness.record import Run, rows_from_lists
+from ncharness.train import State, train
+
+
+class CorruptFileError(Exception):
+    """A file of the store that does not hold what was written to it."""
+
+
+class Status(NamedTuple):
+    """missing, partial (epoch of epochs), done, or corrupt (result.json is there but cannot be believed)."""
+
+    state: str
+    epoch: int = 0
+    detail: str = ""
+
+
+class Store:
+    """Runs below `root` (default: $NCHARNESS_RUNS, else `runs` in the working directory)."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root or os.environ.get("NCHARNESS_RUNS") or "runs")
+
+    def path(self, config: RunConfig) -> Path:
+        """The directory of a run. Only the key is matched, so a renamed readable part is still found."""
+        found = sorted(self.root.glob(f"*_{config.key()}"))
+        return found[0] if found else self.root / f"{config.name()}_{config.key()}"
+
+    def status(self, config: RunConfig) -> Status:
+        """What the store holds of a run; reads the whole result, only the header of a checkpoint."""
+        path = self.path(config)
+        try:
+            if self.load(config) is not None:
+                return Status("done", config.epochs)
+        except CorruptFileError as error:
+            return Status("corrupt", detail=str(error))
+        try:
+            header = _read_header(path / "checkpoint.pt")[0]
+        except FileNotFoundError:
+            return Status("missing")
+        except CorruptFileError as error:
+            return Status("missing", detail=str(error))
+        return Status("partial", int(header["epoch"]))
+
+    def load(self, config: RunConfig) -> Run | None:
+        """A finished run, or None; raises CorruptFileError for a result that fails its own checksum."""
+        file = self.path(config) / "result.json"
+        if not file.exists():
+            return None
+        run = read_result(file)
+        if run.config != config:
+            raise CorruptFileError(f"{file} is corrupt (it belongs to {run.config.name()})")
+        return run
+
+    def runs(self) -> Iterator[tuple[Path, Run | None, str]]:
+        """Every directory of the store: (path, finished run or None, why there is none)."""
+        for path in sorted(self.root.glob("*_*/")):
+            try:
+                yield path, read_result(path / "result.json"), ""
+            except FileNotFoundError:
+                yield path, None, _unfinished(path)
+            except CorruptFileError as error:
+                yield path, None, str(error)
+
+    def train(
+        self,
+        config: RunConfig,
+        *,
+        data_root: Path | None = None,
+        download: bool = False,
+        on_epoch: Callable[[State], None] = lambda _: None,
+        on_problem: Callable[[str], None] = lambda _: None,
+        wait: bool = True,
+    ) -> Run | None:
+        """The finished run, trained now if need be, from its checkpoint if it has one.
+
+        One process trains a run at a time; others wait, or with `wait=False` get None at once. A corrupt result or
+        checkpoint is passed to `on_problem` and trained again.
+        """
+        try:
+            with self._locked(config, wait=wait):
+                return self._load_or_train(config, data_root, download, on_epoch, on_problem)
+        except filelock.Timeout:
+            return None
+
+    def _load_or_train(
+        self,
+        config: RunConfig,
+        data_root: Path | None,
+        download: bool,
+        on_epoch: Callable[[State], None],
+        on_problem: Callable[[str], None],
+    ) -> Run:
+        try:
+            if (run := self.load(config)) is not None:
+                return run
+        except CorruptFileError as error:
+            on_problem(f"{error}; training the run again")
+        path, started = self.path(config), time.monotonic()
+        path.mkdir(parents=True, exist_ok=True)
+        resume = None
+        try:
+            resume = read_checkpoint(path / "checkpoint.pt", config)
+        except FileNotFoundError:
+            pass
+        except CorruptFileError as error:
+            on_problem(f"{error}; training the run from the start")
+        dataset = data.load(
+            config.data,
+            n_train=config.n_train,
+            noise=config.noise,
+            noise_kind=config.noise_kind,
+            seed=config.seed_for("noise"),
+            root=data_root,
+            download=download,
+        )
+        state = resume
+        for state in train(config, dataset, resume):
+            write_checkpoint(path / "checkpoint.pt", config, state)
+            on_epoch(state)
+        assert state is not None  # at least one epoch, by RunConfig
+        weights = io.BytesIO()
+        torch.save(state.model, weights)
+        _write(path / "model.pt", weights.getvalue())
+        facts = {
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - started, 1),
+            "resumed_from_epoch": resume.epoch if resume else None,
+            **provenance.facts(),
+        }
+        run = Run(config, tuple(state.rows), facts)
+        write_result(path / "result.json", run)
+        (path / "checkpoint.pt").unlink(missing_ok=True)
+        return run
+
+    @contextmanager
+    def _locked(self, config: RunConfig, *, wait: bool) -> Iterator[None]:
+        locks = self.root / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(locks / f"{config.key()}.lock", timeout=-1 if wait else 0):
+            yield
+
+
+def write_result(file: Path, run: Run) -> None:
+    """Writes result.json: configuration, rows and provenance, with a checksum over all of it."""
+    body = {
+        "schema": SCHEMA,
+        "key": run.config.key(),
+        "config": run.config.to_dict(),
+        "rows": [list(row) for row in run.rows],
+        "provenance": run.provenance,
+    }
+    _write(file, json.dumps({"sha256": _checksum(body), **body}).encode())
+
+
+def read_result(file: Path) -> Run:
+    """A run from its result.json; FileNotFoundError or CorruptFileError, which says what is wrong."""
+    try:
+        body = json.loads(file.read_bytes())
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise CorruptFileError(f"{file} is corrupt ({error})") from None
+    if not isinstance(body, dict) or body.pop("sha256", None) != _checksum(body):
+        raise CorruptFileError(f"{file} is corrupt (its checksum does not match)")
+    if body["schema"] != SCHEMA:
+        raise CorruptFileError(f"{file} is stale (schema {body['schema']}, this version writes {SCHEMA})")
+    try:
+        return Run(RunConfig.from_dict(body["config"]), rows_from_lists(body["rows"]), body["provenance"])
+    except (ValueError, KeyError) as error:  # intact, but not what this version writes
+        raise CorruptFileError(f"{file} is stale ({error})") from None
+
+
+def write_checkpoint(file: Path, config: RunConfig, state: State) -> None:
+    """Writes a one-line JSON header (key, epoch, checksum) and the state behind it, atomically."""
+    buffer = io.BytesIO()
+    torch.save({**vars(state), "rows": [list(row) for row in state.rows]}, buffer)
+    payload = buffer.getvalue()
+    header = {
+        "key": config.key(),
+        "epoch": state.epoch,
+        "epochs": config.epochs,
+        "sha256": hashlib.sha256(payload).hexdigest(),
+    }
+    _write(file, json.dumps(header).encode() + b"\n" + payload)
+
+
+def read_checkpoint(file: Path, config: RunConfig) -> State:
+    """The state of an unfinished run; FileNotFoundError, or CorruptFileError before anything is unpickled."""
+    header, payload = _read_header(file)
+    if header["key"] != config.key() or header["sha256"] != hashlib.sha256(payload).hexdigest():
+        raise CorruptFileError(f"{file} is corrupt (its checksum does not match)")
+    values = torch.load(io.BytesIO(payload), weights_only=True)
+    return State(**{**values, "rows": list(rows_from_lists(values["rows"]))})
+
+
+def _unfinished(path: Path) -> str:
+    try:
+        header = _read_header(path / "checkpoint.pt")[0]
+    except FileNotFoundError:
+        return "empty"
+    except CorruptFileError as error:
+        return str(error)
+    return f"partial, epoch {header['epoch']} of {header['epochs']}"
+
+
+def _read_header(file: Path) -> tuple[dict[str, Any], bytes]:
+    line, _, payload = file.read_bytes().partition(b"\n")
+    try:
+        header = json.loads(line)
+        return {name: header[name] for name in ("key", "epoch", "epochs", "sha256")}, payload
+    except (ValueError, TypeError, KeyError):
+        raise CorruptFileError(f"{file} is corrupt (its header cannot be read)") from None
+
+
+def _checksum(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _write(file: Path, content: bytes) -> None:
+    """All or nothing: a reader sees the old file or the new one, whenever this process is killed."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(file)

@@ -1,0 +1,125 @@
+"""The training loop: SGD on cross-entropy, and what is measured after which epoch."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ncharness.config import RunConfig
+from ncharness.data import Dataset
+from ncharness.models import build, capture_points
+from ncharness.probe import measure_layers
+from ncharness.record import Row
+
+EVALUATION_BATCH = 512
+
+
+@dataclass
+class State:
+    """Where a run stands after `epoch` epochs; enough to go on from there to the same rows."""
+
+    epoch: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    rows: list[Row]
+    loss: float  # mean training loss of the last epoch, for the progress line
+
+
+def train(config: RunConfig, data: Dataset, resume: State | None = None) -> Iterator[State]:
+    """Trains `config` on `data` and yields the state after epoch 0 (untrained) and after every epoch.
+
+    A run resumed from any of these states ends in the same rows: every random draw is seeded by (seed, purpose,
+    epoch). The states yielded share their tensors with the running network; save or copy them before going on.
+    """
+    with _seeded(config.seed_for("init")):
+        model = build(
+            config.arch,
+            depth=config.depth,
+            width=config.width,
+            in_shape=tuple(data.train_x.shape[1:]),
+            n_classes=data.n_classes,
+        )
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+    )
+    measured = set(config.measured_epochs())
+    if resume is None:
+        state = State(0, model.state_dict(), optimizer.state_dict(), [], float("nan"))
+        state.rows += measurement(model, config, data, epoch=0)
+        yield state
+    else:
+        model.load_state_dict(resume.model)
+        optimizer.load_state_dict(resume.optimizer)
+        state = resume
+
+    for epoch in range(state.epoch, config.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = config.lr_at(epoch)
+        with _seeded(config.seed_for(f"epoch/{epoch}")):
+            loss = _train_epoch(model, optimizer, data, config.batch_size)
+        state = State(epoch + 1, model.state_dict(), optimizer.state_dict(), state.rows, loss)
+        if state.epoch in measured:
+            state.rows += measurement(model, config, data, epoch=state.epoch)
+        yield state
+
+
+def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: Dataset, batch_size: int) -> float:
+    model.train()
+    total = 0.0
+    for batch in epoch_batches(len(data.train_y), batch_size):
+        loss = functional.cross_entropy(model(data.train_x[batch]), data.train_y[batch])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += float(loss.detach()) * len(batch)
+    return total / len(data.train_y)
+
+
+def epoch_batches(n: int, batch_size: int) -> list[Tensor]:
+    """A random order of n samples in batches, none left out; a last batch of one joins the batch before it."""
+    batches = list(torch.split(torch.randperm(n), batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm cannot train on a single sample
+        last = batches.pop()
+        batches[-1] = torch.cat([batches[-1], last])
+    return batches
+
+
+def measurement(model: nn.Module, config: RunConfig, data: Dataset, *, epoch: int) -> list[Row]:
+    """The rows of one epoch: every captured layer on S (the fixed training set and its labels), and the network."""
+    layers = capture_points(config.arch, depth=config.depth, points=config.points)
+    report = measure_layers(
+        model,
+        _in_order(data.train_x, data.train_y),
+        layers=layers,
+        n_classes=data.n_classes,
+        held_out=_in_order(data.test_x, data.test_y),
+    )
+    assert report.held_out_ncc_error is not None
+    assert report.held_out_predicted is not None
+    rows = [Row(epoch, layer, "train", "ncc_error", report.ncc_error[layer]) for layer in layers]
+    rows += [Row(epoch, layer, "train", "cdnv", report.cdnv[layer]) for layer in layers]
+    rows += [Row(epoch, layer, "test", "ncc_error", report.held_out_ncc_error[layer]) for layer in layers]
+    rows.append(Row(epoch, "network", "train", "error", _share(report.predicted != data.train_y)))
+    rows.append(Row(epoch, "network", "train", "clean_error", _share(report.predicted != data.train_y_clean)))
+    rows.append(Row(epoch, "network", "test", "error", _share(report.held_out_predicted != data.test_y)))
+    return rows
+
+
+def _in_order(inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+    return list(zip(torch.split(inputs, EVALUATION_BATCH), torch.split(labels, EVALUATION_BATCH), strict=True))
+
+
+def _share(mask: Tensor) -> float:
+    return float(mask.double().mean())
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """torch's global generator seeded for a block; the caller's random state is untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

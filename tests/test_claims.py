@@ -1,0 +1,219 @@
+"""The plumbing of `pytest claims`, with claims of its own on runs that train in a blink."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ncharness import Store
+
+ROOT = Path(__file__).parent.parent
+CLAIM_FILE = """
+from ncharness import RunConfig, Verdict, equivalence, grid, superiority
+from ncharness.claim import Claim, Setting
+from ncharness.verdict import SUPPORTED, not_applicable
+
+CLAIM = Claim(id="c0-numbers", title="Numbers", statement="A number is large.", source="a test", quantity="a number",
+    test="superiority", margin=1.0, alpha=0.05, power=1.0, precondition="none")
+BASE = RunConfig(depth=2, width=8, n_train=100, epochs={epochs}, measurements=2)
+SETTINGS = {{"small": [Setting(name="digits", eps=0.05, runs=grid(BASE, seed=range(5)))]}}
+
+def by_seed(trained, numbers):
+    assert [run.config.seed for run in trained] == list(range(5))
+    assert all(0 <= run.scalar("error") <= 1 for run in trained)
+    return superiority(numbers, margin=1.0)
+
+def test_supported(setting, runs, verdict):
+    trained = runs(setting.runs)
+    assert verdict(lambda eps: by_seed(trained, [5, 5, 6, 5, 5])) == SUPPORTED
+
+def test_control_in_order(setting, runs, verdict):
+    trained = runs(setting.runs)
+    assert verdict(lambda eps: by_seed(trained, [0, 0, 0, 0, 0]), control="Smaller numbers.") != SUPPORTED
+"""
+OUTCOMES = """
+def test_refuted(setting, verdict):
+    assert verdict(lambda eps: superiority([0.5, 0.25, 0.5, 0.25, 0.5], margin=1.0)) == SUPPORTED
+
+def test_inconclusive(setting, verdict):
+    assert verdict(lambda eps: superiority([0, 3, 0, 3, 2], margin=1.0)) == SUPPORTED
+
+def test_not_applicable(setting, verdict):
+    assert verdict(lambda eps: not_applicable("nothing was fitted: error 0.3")) == SUPPORTED
+
+def test_control_that_is_supported(setting, verdict):
+    assert verdict(lambda eps: superiority([5, 5, 5, 5, 5], margin=1.0), control="Broken.") != SUPPORTED
+"""
+
+
+@pytest.fixture(scope="module")
+def trained_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which the runs of CLAIM_FILE are finished."""
+    root = tmp_path_factory.mktemp("claims") / "runs"
+    folder = write_claims(root.parent, epochs=2)
+    result = run_pytest(folder, root)
+    assert result.returncode == 0, result.stdout
+    return root
+
+
+def write_claims(folder: Path, *, epochs: int, more: str = "") -> Path:
+    folder.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "claims" / "conftest.py", folder)
+    (folder / "test_numbers.py").write_text(CLAIM_FILE.format(epochs=epochs) + more)
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --import-mode=importlib -p no:cacheprovider\n")
+    return folder
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", str(folder), *arguments]
+
+
+def run_pytest(folder: Path, root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "NCHARNESS_RUNS": str(root), "COLUMNS": "100"}
+    return subprocess.run(
+        command(folder, *arguments), capture_output=True, text=True, env=environment, cwd=folder, timeout=120
+    )
+
+
+def table_of(root: Path) -> list[dict[str, str]]:
+    with (root / "claims.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_csv_and_page_at_the_end(trained_store: Path, tmp_path: Path) -> None:
+    folder = write_claims(tmp_path / "claims", epochs=2)
+    before = {file: file.stat().st_mtime_ns for file in trained_store.rglob("result.json")}
+    assert len(before) == 5
+    result = run_pytest(folder, trained_store)
+    assert result.returncode == 0, result.stdout
+    for part in ("claims at scale small", "c0-numbers", "SUPPORTED", "control ok", "claims.csv", "report.html"):
+        assert part in result.stdout
+    assert "\x1b" not in result.stdout + result.stderr, "no colours and no progress bars in a pipe"
+    assert "training" not in result.stdout + result.stderr
+    assert all(len(line) <= 100 for line in result.stdout.splitlines() if "c0-numbers" in line)
+    supported, control = sorted(table_of(trained_store), key=lambda row: row["control"])
+    assert (supported["verdict"], control["verdict"]) == ("SUPPORTED", "REFUTED")
+    assert (supported["control"], control["control"]) == ("false", "true")
+    assert float(supported["holm_p"]) == float(supported["p"]) == pytest.approx(0.03125)
+    assert control["holm_p"] == ""
+    assert len(supported["runs"].split(";")) == 5
+    assert "c0-numbers" in (trained_store / "report.html").read_text()
+    assert before == {file: file.stat().st_mtime_ns for file in trained_store.rglob("result.json")}, "cached runs stay"
+
+
+def test_outcomes_of_tests_follow_the_verdicts(trained_store: Path, tmp_path: Path) -> None:
+    folder = write_claims(tmp_path / "claims", epochs=2, more=OUTCOMES)
+    result = run_pytest(folder, trained_store, "-rA")
+    assert result.returncode == 1
+    for line in (
+        "PASSED test_numbers.py::test_supported[digits]",
+        "PASSED test_numbers.py::test_control_in_order[digits]",
+        "FAILED test_numbers.py::test_refuted[digits]",
+        "FAILED test_numbers.py::test_control_that_is_supported[digits]",
+    ):
+        assert line in result.stdout
+    assert result.stdout.count("SKIPPED [1]") == 2
+    assert "nothing was fitted: error 0.3" in result.stdout
+    assert "per seed: 0.5, 0.25, 0.5, 0.25, 0.5" in result.stdout
+    assert "1 FAILED" in result.stdout  # in the line of counts below the table
+    rows = table_of(trained_store)
+    assert sorted(row["verdict"] for row in rows if row["control"] == "false") == [
+        "INCONCLUSIVE",
+        "NOT APPLICABLE",
+        "REFUTED",
+        "SUPPORTED",
+    ]
+
+
+def test_workers_of_xdist_end_in_the_same_rows(trained_store: Path, tmp_path: Path) -> None:
+    folder = write_claims(tmp_path / "claims", epochs=2)
+    assert run_pytest(folder, trained_store).returncode == 0
+    alone = table_of(trained_store)
+    fresh = tmp_path / "fresh"
+    result = run_pytest(folder, fresh, "-n", "2")
+    assert result.returncode == 0, result.stdout
+    assert table_of(fresh) == alone
+    assert result.stdout.count("claims at scale small") == 1
+
+
+def test_plan_lists_the_runs_and_trains_nothing(trained_store: Path, tmp_path: Path) -> None:
+    folder = write_claims(tmp_path / "claims", epochs=2)
+    result = run_pytest(folder, trained_store, "--plan")
+    assert result.returncode == 0, result.stdout
+    assert "5 runs for 2 tests, 5 cached" in result.stdout
+    result = run_pytest(folder, tmp_path / "none", "--plan")
+    assert "5 runs for 2 tests, 0 cached" in result.stdout
+    assert result.stdout.count("missing") == 5
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scale", "nonsense"], "ERROR: --scale: expected small, got 'nonsense'"),
+        (["--data-root", "no/such/place"], "ERROR: --data-root: there is no directory no/such/place"),
+        (["--jobs", "0"], "ERROR: --jobs: expected at least 1, got 0"),
+        (["--plan", "-n", "2"], "ERROR: --plan: works without -n"),
+    ],
+)
+def test_wrong_options_are_one_clear_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    result = run_pytest(write_claims(tmp_path / "claims", epochs=2), tmp_path / "runs", *arguments)
+    assert result.returncode == 4
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_data_set_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
+    folder = write_claims(tmp_path / "claims", epochs=2)
+    file = folder / "test_numbers.py"
+    file.write_text(file.read_text().replace("BASE = RunConfig(", "BASE = RunConfig(data='digitss', "))
+    result = run_pytest(folder, tmp_path / "runs")
+    assert result.returncode == 2
+    (line,) = [line for line in result.stdout.splitlines() if "digitss" in line and "Exit" in line]
+    assert "did you mean" in line
+    assert "Traceback" not in result.stdout
+
+
+def test_a_corrupt_result_is_reported_and_trained_again(trained_store: Path, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    shutil.copytree(trained_store, root)
+    victim = min(root.rglob("result.json"))
+    good = victim.read_text()
+    victim.write_text(good[:-50])
+    result = run_pytest(write_claims(tmp_path / "claims", epochs=2), root)
+    assert result.returncode == 0, result.stdout
+    assert "is corrupt" in result.stderr
+    assert "training the run again" in result.stderr
+    assert [run is not None for _, run, _ in Store(root).runs()] == [True] * 5
+
+
+def test_killed_at_any_moment_and_started_again_it_ends_in_the_same_table(tmp_path: Path) -> None:
+    folder, whole, broken = write_claims(tmp_path / "claims", epochs=60), tmp_path / "whole", tmp_path / "broken"
+    assert run_pytest(folder, whole).returncode == 0
+    environment = {**os.environ, "NCHARNESS_RUNS": str(broken)}
+    for how in (signal.SIGKILL, signal.SIGINT):
+        process = subprocess.Popen(
+            command(folder), env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        finished = len(list(broken.rglob("result.json")))
+        deadline = time.monotonic() + 60
+        while len(list(broken.rglob("result.json"))) == finished and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(how)
+        output, _ = process.communicate(timeout=60)
+        if how == signal.SIGINT:
+            assert process.returncode == 2, output
+            assert "KeyboardInterrupt" in output
+            assert "the same command goes on" in output
+    result = run_pytest(folder, broken)
+    assert result.returncode == 0, result.stdout
+    assert table_of(broken) == table_of(whole)
+    rows = [{run.config.key(): run.rows for _, run, _ in Store(root).runs() if run} for root in (whole, broken)]
+    assert rows[0] == rows[1]

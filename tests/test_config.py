@@ -1,0 +1,126 @@
+"""The configuration of a run: identity, derived seeds, schedule."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from ncharness.config import SCHEDULES, RunConfig, grid
+
+
+def test_key_covers_every_field() -> None:
+    base = RunConfig()
+    changes = {
+        "arch": "conv",
+        "depth": 9,
+        "width": 9,
+        "data": "mnist1d",
+        "n_train": 9,
+        "noise": 0.5,
+        "noise_kind": "reference",
+        "epochs": 9,
+        "batch_size": 9,
+        "lr": 0.5,
+        "momentum": 0.5,
+        "weight_decay": 0.5,
+        "schedule": "readme",
+        "points": ("out",),
+        "measurements": 9,
+        "seed": 9,
+    }
+    assert set(changes) == set(base.to_dict()), "a new field belongs into this test"
+    keys = {base.replace(**{name: value}).key() for name, value in changes.items()}
+    assert len(keys | {base.key()}) == len(changes) + 1
+
+
+def test_key_is_the_same_in_another_process() -> None:
+    code = "from ncharness.config import RunConfig; print(RunConfig(seed=3, noise=0.25).key())"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert other == RunConfig(noise=0.25, seed=3).key()
+
+
+def test_configuration_survives_json() -> None:
+    config = RunConfig(points=("pre_bn", "out"), n_train=100, noise=0.1)
+    assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_integers_and_floats_of_one_value_are_one_configuration() -> None:
+    assert RunConfig(noise=0).key() == RunConfig(noise=0.0).key()
+
+
+def test_name_is_readable() -> None:
+    assert RunConfig(depth=8, width=256, noise=0.5, seed=3).name() == "mlp-L08-H256-digits-p0.50-s3"
+    assert "lr0" in RunConfig(lr=0).name()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("arch", "transformer"),
+        ("depth", 0),
+        ("width", 1.5),
+        ("epochs", -1),
+        ("batch_size", True),
+        ("noise", 1.01),
+        ("noise", -0.1),
+        ("noise", float("nan")),
+        ("lr", float("inf")),
+        ("schedule", "cosine"),
+        ("points", ()),
+        ("points", ("middle",)),
+        ("seed", -1),
+        ("n_train", 0),
+        ("noise_kind", "some"),
+    ],
+)
+def test_bad_values_are_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{field}: expected"):
+        RunConfig(**{field: value})
+
+
+def test_unknown_field_is_an_error() -> None:
+    with pytest.raises(ValueError, match="unknown configuration field: typo"):
+        RunConfig.from_dict({"typo": 1})
+
+
+def test_seeds_differ_by_purpose_and_seed_only() -> None:
+    config = RunConfig(seed=5)
+    assert config.seed_for("init") == config.replace(depth=3, noise=0.5).seed_for("init")
+    assert config.seed_for("init") != config.seed_for("noise")
+    assert config.seed_for("init") != RunConfig(seed=6).seed_for("init")
+    assert 0 <= config.seed_for("init") < 2**63
+
+
+def test_learning_rate_follows_the_reference_code_at_its_own_epochs() -> None:
+    config = RunConfig(epochs=500)
+    steps = {epoch: config.lr_at(epoch) for epoch in (0, 59, 60, 99, 100, 199, 200, 499)}
+    expected = {0: 0.1, 59: 0.1, 60: 0.02, 99: 0.02, 100: 0.004, 199: 0.004, 200: 0.0008, 499: 0.0008}
+    assert steps == pytest.approx(expected)
+
+
+def test_the_readme_schedule_is_available_by_name() -> None:
+    config = RunConfig(epochs=500, schedule="readme")
+    assert [config.lr_at(epoch) for epoch in (59, 60, 120, 160)] == pytest.approx([0.1, 0.01, 0.001, 0.0001])
+    assert RunConfig(schedule="constant").lr_at(149) == 0.1
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("epochs", [1, 2, 7, 150])
+def test_the_first_epoch_trains_at_the_full_rate(schedule: str, epochs: int) -> None:
+    assert RunConfig(epochs=epochs, schedule=schedule).lr_at(0) == 0.1
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 150, 500])
+@pytest.mark.parametrize("measurements", [1, 2, 3, 12])
+def test_measured_epochs_include_the_untrained_and_the_last(epochs: int, measurements: int) -> None:
+    measured = RunConfig(epochs=epochs, measurements=measurements).measured_epochs()
+    assert measured[0] == 0
+    assert measured[-1] == epochs
+    assert measured == sorted(set(measured))
+    assert len(measured) <= max(measurements, 3)
+
+
+def test_grid_varies_the_last_field_fastest() -> None:
+    configs = grid(RunConfig(), depth=(4, 8), seed=range(2))
+    assert [(config.depth, config.seed) for config in configs] == [(4, 0), (4, 1), (8, 0), (8, 1)]

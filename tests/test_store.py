@@ -1,0 +1,243 @@
+"""The run store: identity, resuming after any death, locks, and files that cannot be believed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ncharness import RunConfig, Store
+from ncharness.config import SCHEMA
+from ncharness.record import Run
+from ncharness.store import CorruptFileError, read_checkpoint, read_result
+from ncharness.train import State
+
+
+@pytest.fixture(scope="module")
+def config() -> RunConfig:
+    return RunConfig(depth=3, width=16, n_train=200, epochs=4, measurements=3)
+
+
+@pytest.fixture(scope="module")
+def finished(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that holds one finished run."""
+    root = tmp_path_factory.mktemp("finished")
+    Store(root).train(config)
+    return root
+
+
+@pytest.fixture
+def store(finished: Path, tmp_path: Path) -> Store:
+    shutil.copytree(finished, tmp_path / "runs")
+    return Store(tmp_path / "runs")
+
+
+class StoppedError(Exception):
+    """Ends a training at a chosen epoch, as a kill would."""
+
+
+def train_until(store: Store, config: RunConfig, epoch: int) -> None:
+    def stop(state: State) -> None:
+        if state.epoch == epoch:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        store.train(config, on_epoch=stop)
+
+
+def loaded(store: Store, config: RunConfig) -> Run:
+    run = store.load(config)
+    assert run is not None
+    return run
+
+
+def test_a_finished_run_is_loaded_not_trained(store: Store, config: RunConfig) -> None:
+    epochs: list[int] = []
+    run = store.train(config, on_epoch=lambda state: epochs.append(state.epoch))
+    assert epochs == []
+    assert run == loaded(store, config)
+    assert store.status(config).state == "done"
+
+
+def test_a_run_is_a_directory_named_by_its_key(store: Store, config: RunConfig) -> None:
+    path = store.path(config)
+    assert path.name == f"{config.name()}_{config.key()}"
+    assert sorted(file.name for file in path.iterdir()) == ["model.pt", "result.json"]
+    renamed = path.rename(path.with_name(f"my-favourite_{config.key()}"))
+    assert store.path(config) == renamed
+    assert store.status(config).state == "done"
+
+
+def test_the_result_says_where_it_comes_from(store: Store, config: RunConfig) -> None:
+    body = json.loads((store.path(config) / "result.json").read_text())
+    assert body["schema"] == SCHEMA
+    assert body["config"] == config.to_dict()
+    assert {"version", "commit", "torch", "python", "threads", "finished", "seconds"} <= set(body["provenance"])
+
+
+def test_the_trained_weights_are_kept(store: Store, config: RunConfig) -> None:
+    weights = torch.load(store.path(config) / "model.pt", weights_only=True)
+    assert weights["block02.pre_bn.weight"].shape == (16, 16)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 3, 4])
+def test_a_stopped_run_resumes_to_the_same_rows(store: Store, config: RunConfig, tmp_path: Path, epoch: int) -> None:
+    other = Store(tmp_path / "other")
+    train_until(other, config, epoch)
+    assert other.status(config)[:2] == ("partial", epoch)
+    seen: list[int] = []
+    run = other.train(config, on_epoch=lambda state: seen.append(state.epoch))
+    assert seen == list(range(epoch + 1, config.epochs + 1))
+    assert run is not None
+    assert run.rows == loaded(store, config).rows
+    assert run.provenance["resumed_from_epoch"] == epoch
+    assert not (other.path(config) / "checkpoint.pt").exists()
+
+
+def test_a_killed_process_loses_at_most_the_epoch_in_progress(tmp_path: Path) -> None:
+    config = RunConfig(depth=3, width=16, n_train=200, epochs=400, measurements=3)
+    code = f"from ncharness import *; Store({str(tmp_path)!r}).train(RunConfig.from_dict({config.to_dict()!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    store = Store(tmp_path)
+    deadline = time.monotonic() + 60
+    while store.status(config).epoch < 3:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    at = store.status(config)
+    assert at.state == "partial"
+    first: list[int] = []
+
+    def stop(state: State) -> None:
+        first.append(state.epoch)
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        store.train(config, on_epoch=stop)
+    assert first == [at.epoch + 1]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda _: "",
+        lambda text: text.replace("0.", "1.", 1),
+        lambda text: text.replace('"epochs": 4', '"epochs": 5'),
+        lambda _: "[]",
+        lambda text: json.dumps({key: value for key, value in json.loads(text).items() if key != "sha256"}),
+        lambda text: "\0" + text[1:],
+    ],
+    ids=["truncated", "empty", "a digit", "the configuration", "another type", "no checksum", "a null byte"],
+)
+def test_a_corrupt_result_is_reported_and_trained_again(store: Store, config: RunConfig, damage: object) -> None:
+    file = store.path(config) / "result.json"
+    good = loaded(store, config)
+    file.write_text(damage(file.read_text()))  # type: ignore[operator]
+    with pytest.raises(CorruptFileError, match=r"result\.json is corrupt"):
+        store.load(config)
+    assert store.status(config).state == "corrupt"
+    problems: list[str] = []
+    run = store.train(config, on_problem=problems.append)
+    assert run is not None
+    assert run.rows == good.rows
+    assert len(problems) == 1
+    assert "training the run again" in problems[0]
+    assert store.status(config).state == "done"
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-100], lambda _: b"", lambda b: b[:500] + b"x" + b[501:], lambda _: b"{}\n"]
+)
+def test_a_corrupt_checkpoint_is_reported_and_not_used(
+    store: Store, config: RunConfig, tmp_path: Path, damage: object
+) -> None:
+    other = Store(tmp_path / "other")
+    train_until(other, config, 2)
+    file = other.path(config) / "checkpoint.pt"
+    file.write_bytes(damage(file.read_bytes()))  # type: ignore[operator]
+    problems: list[str] = []
+    seen: list[int] = []
+    run = other.train(config, on_epoch=lambda state: seen.append(state.epoch), on_problem=problems.append)
+    assert run is not None
+    assert run.rows == loaded(store, config).rows
+    assert seen[0] == 0
+    assert len(problems) == 1
+    assert "checkpoint.pt is corrupt" in problems[0]
+
+
+def test_a_checkpoint_of_another_run_is_refused(config: RunConfig, tmp_path: Path) -> None:
+    store, other = Store(tmp_path), config.replace(seed=9)
+    train_until(store, config, 1)
+    file = store.path(config) / "checkpoint.pt"
+    assert read_checkpoint(file, config).epoch == 1
+    with pytest.raises(CorruptFileError):
+        read_checkpoint(file, other)
+
+
+def test_a_result_under_another_runs_name_is_refused(store: Store, config: RunConfig) -> None:
+    other = config.replace(seed=9)
+    shutil.copytree(store.path(config), store.root / f"{other.name()}_{other.key()}")
+    with pytest.raises(CorruptFileError, match="belongs to"):
+        store.load(other)
+
+
+def test_a_result_of_another_schema_is_stale(store: Store, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ncharness.store.SCHEMA", SCHEMA + 1)
+    with pytest.raises(CorruptFileError, match="stale"):
+        read_result(store.path(config) / "result.json")
+
+
+def test_one_process_trains_and_another_gets_none_or_waits(config: RunConfig, tmp_path: Path) -> None:
+    store, release = Store(tmp_path), threading.Event()
+    started = threading.Event()
+
+    def hold(_: State) -> None:
+        started.set()
+        assert release.wait(60)
+
+    trainer = threading.Thread(target=store.train, args=(config,), kwargs={"on_epoch": hold})
+    trainer.start()
+    assert started.wait(60)
+    try:
+        code = (
+            f"from ncharness import *; c = RunConfig.from_dict({config.to_dict()!r}); "
+            f"print(Store({str(tmp_path)!r}).train(c, wait=False))"
+        )
+        printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert printed.strip() == "None"
+    finally:
+        release.set()
+        trainer.join()
+    assert store.status(config).state == "done"
+
+
+def test_the_store_lists_what_it_holds(store: Store, config: RunConfig) -> None:
+    unfinished = config.replace(seed=7)
+    train_until(store, unfinished, 1)
+    (store.root / "empty_0000000000").mkdir()
+    corrupt = store.root / "corrupt_1111111111"
+    corrupt.mkdir()
+    (corrupt / "result.json").write_text("{")
+    found = {path.name.rpartition("_")[2]: (run is not None, detail) for path, run, detail in store.runs()}
+    assert found[config.key()] == (True, "")
+    assert found[unfinished.key()] == (False, "partial, epoch 1 of 4")
+    assert found["0000000000"] == (False, "empty")
+    assert "corrupt" in found["1111111111"][1]
+
+
+def test_the_root_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("NCHARNESS_RUNS", raising=False)
+    assert Store().root == Path("runs")
+    monkeypatch.setenv("NCHARNESS_RUNS", str(tmp_path))
+    assert Store().root == tmp_path
+    assert Store(os.devnull).root == Path(os.devnull)

@@ -1,0 +1,148 @@
+"""The training loop: what is measured, reproducibility, resuming, and the faults of the reference code."""
+
+import copy
+import io
+import itertools
+
+import pytest
+import torch
+from torch.nn import functional
+
+from ncharness import RunConfig, data, measure
+from ncharness.data import Dataset
+from ncharness.models import build
+from ncharness.record import Row
+from ncharness.train import State, epoch_batches, measurement, train
+
+
+def dataset(config: RunConfig) -> Dataset:
+    return data.load(config.data, n_train=config.n_train, noise=config.noise, seed=config.seed_for("noise"))
+
+
+def rows(config: RunConfig) -> list[Row]:
+    return list(train(config, dataset(config)))[-1].rows
+
+
+def test_the_same_configuration_gives_the_same_bits(tiny: RunConfig) -> None:
+    assert rows(tiny) == rows(tiny)
+    assert rows(tiny) != rows(tiny.replace(seed=1))
+
+
+def test_global_random_state_neither_matters_nor_changes(tiny: RunConfig) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = rows(tiny)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert rows(tiny) == first
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3])
+def test_a_resumed_run_ends_in_the_same_rows(tiny: RunConfig, stop: int) -> None:
+    full = rows(tiny)
+    for state in train(tiny, dataset(tiny)):
+        if state.epoch == stop:
+            saved = io.BytesIO()
+            torch.save(vars(state), saved)
+            break
+    saved.seek(0)
+    resumed = State(**torch.load(saved, weights_only=False))
+    assert list(train(tiny, dataset(tiny), resumed))[-1].rows == full
+
+
+def test_epoch_zero_and_the_last_epoch_are_measured(tiny: RunConfig) -> None:
+    assert sorted({row.epoch for row in rows(tiny)}) == tiny.measured_epochs() == [0, 1, 4]
+
+
+def test_rows_are_every_layer_and_the_network(tiny: RunConfig) -> None:
+    found = [row[1:4] for row in rows(tiny) if row.epoch == 4]
+    layers = [f"block{i:02d}.pre_bn" for i in (1, 2, 3)]
+    kinds = (("train", "ncc_error"), ("train", "cdnv"), ("test", "ncc_error"))
+    expected = [(layer, split, metric) for (split, metric), layer in itertools.product(kinds, layers)]
+    assert found[:-3] == expected
+    assert found[-3:] == [
+        ("network", "train", "error"),
+        ("network", "train", "clean_error"),
+        ("network", "test", "error"),
+    ]
+
+
+def test_measurement_is_of_the_fixed_noisy_training_set_in_eval_mode(tiny: RunConfig) -> None:
+    config = tiny.replace(noise=0.3, points=("out",))
+    noisy = dataset(config)
+    for state in train(config, noisy):
+        weights = copy.deepcopy(state.model)
+    model = build("mlp", depth=3, width=16, in_shape=(1, 8, 8), n_classes=10)
+    model.load_state_dict(weights)
+    model.eval()
+    found = {row[1:4]: row.value for row in measurement(model, config, noisy, epoch=4)}
+    with torch.no_grad():
+        features = model[: list(dict(model.named_children())).index("block02") + 1](noisy.train_x)
+        wrong = model(noisy.train_x).argmax(1)
+    direct = measure(features, noisy.train_y, 10)
+    assert found["block02.out", "train", "ncc_error"] == pytest.approx(1 - float(direct.ncc_accuracy))
+    assert found["block02.out", "train", "cdnv"] == pytest.approx(float(direct.cdnv), rel=1e-6)
+    assert found["network", "train", "error"] == pytest.approx(float((wrong != noisy.train_y).double().mean()))
+    assert found["network", "train", "clean_error"] == pytest.approx(
+        float((wrong != noisy.train_y_clean).double().mean())
+    )
+    assert {row[1:]: row.value for row in state.rows if row.epoch == 4} == {
+        (*kind, value): value for kind, value in found.items()
+    }
+
+
+def test_the_first_epoch_learns(tiny: RunConfig) -> None:
+    """The reference code trains its first epoch at learning rate 0."""
+    states = train(tiny, dataset(tiny))
+    before = copy.deepcopy(next(states).model)
+    after = next(states).model
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+
+
+def test_learning_rate_zero_changes_no_weight_but_batch_norm_statistics(tiny: RunConfig) -> None:
+    states = train(tiny.replace(lr=0), dataset(tiny))
+    before = copy.deepcopy(next(states).model)
+    after = next(states).model
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("running" in name or "num_batches" in name for name in changed)
+
+
+def test_the_optimiser_is_sgd_with_momentum_and_weight_decay(tiny: RunConfig) -> None:
+    """One epoch by hand: v = m v + (g + wd w), w -= lr v."""
+    config, samples = tiny.replace(epochs=1, n_train=150), dataset(tiny.replace(n_train=150))
+    states = train(config, samples)
+    start = copy.deepcopy(next(states).model)
+    final = next(states).model
+    model = build("mlp", depth=3, width=16, in_shape=(1, 8, 8), n_classes=10)
+    model.load_state_dict(start)
+    model.train()
+    velocity = [torch.zeros_like(parameter) for parameter in model.parameters()]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed_for("epoch/0"))
+        batches = epoch_batches(150, 128)
+    for batch in batches:
+        loss = functional.cross_entropy(model(samples.train_x[batch]), samples.train_y[batch])
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        with torch.no_grad():
+            for parameter, gradient, v in zip(model.parameters(), gradients, velocity, strict=True):
+                v.mul_(0.9).add_(gradient + 5e-4 * parameter)
+                parameter.sub_(0.1 * v)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, final[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 128, 129, 130, 256, 257, 1400])
+def test_no_sample_is_left_out_of_an_epoch(n: int) -> None:
+    batches = epoch_batches(n, 128)
+    assert sorted(torch.cat(batches).tolist()) == list(range(n))
+    assert n == 1 or all(len(batch) > 1 for batch in batches), "batch norm cannot train on one sample"
+
+
+@pytest.mark.parametrize("arch", ["conv", "convres"])
+def test_convolutional_networks_train_and_are_measured(arch: str) -> None:
+    config = RunConfig(arch=arch, depth=2, width=4, n_train=130, epochs=2, measurements=2)
+    last = [row for row in rows(config) if row.epoch == 2]
+    point = "out" if arch == "convres" else "pre_bn"
+    assert [row.layer for row in last if row.metric == "cdnv"] == [f"block01.{point}", f"block02.{point}"]
+    assert all(0 <= row.value <= 1 for row in last if row.metric != "cdnv")
