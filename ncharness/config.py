@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -82,8 +83,9 @@ class RunConfig:
 
     def name(self) -> str:
         """The readable name, such as `mlp-L08-H256-digits-p0.50-s3`; unique only together with the key."""
+        data = re.sub(r"[^\w.]+", "-", self.data)  # folder:<path> would not do in a file name
         rate = "" if self.lr == 0.1 else f"-lr{self.lr:g}"
-        return f"{self.arch}-L{self.depth:02d}-H{self.width}-{self.data}-p{self.noise:.2f}{rate}-s{self.seed}"
+        return f"{self.arch}-L{self.depth:02d}-H{self.width}-{data}-p{self.noise:.2f}{rate}-s{self.seed}"
 
     def replace(self, **changes: Any) -> "RunConfig":
         """This configuration with some fields changed."""

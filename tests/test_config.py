@@ -52,6 +52,7 @@ def test_integers_and_floats_of_one_value_are_one_configuration() -> None:
 def test_name_is_readable() -> None:
     assert RunConfig(depth=8, width=256, noise=0.5, seed=3).name() == "mlp-L08-H256-digits-p0.50-s3"
     assert "lr0" in RunConfig(lr=0).name()
+    assert RunConfig(data="folder:/some/cifar10").name() == "mlp-L08-H256-folder-some-cifar10-p0.00-s0"
 
 
 @pytest.mark.parametrize(

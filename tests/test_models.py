@@ -1,0 +1,273 @@
+"""The networks are those of the paper, their capture points are what they are called, and the residual is alive."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 (its usual name)
+
+from ncharness import models
+
+SMALL = {"mlp": (40,), "conv": (3, 8, 12), "convres": (3, 8, 12)}
+
+
+@pytest.fixture(autouse=True)
+def _own_random_state():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def small(arch, *, depth=3, width=6, seed=0):
+    torch.manual_seed(seed)
+    return models.build(arch, depth=depth, width=width, in_shape=SMALL[arch], n_classes=5)
+
+
+def batch(arch, n=7, seed=1):
+    return torch.randn(n, *SMALL[arch], generator=torch.Generator().manual_seed(seed))
+
+
+def captured(model, names, x):
+    """What hooks see, by name, in the order in which they ran."""
+    seen = {}
+    hooks = [
+        model.get_submodule(name).register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
+        for name in names
+    ]
+    result = model(x)
+    for hook in hooks:
+        hook.remove()
+    return result, seen
+
+
+@pytest.fixture(params=models.ARCHS)
+def arch(request):
+    return request.param
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "parameters"),
+    # stem + L blocks + head, biases everywhere; the first is the paper's 29.7 M
+    [(20, 400, 29_727_210), (10, 100, 1_008_810), (10, 50, 269_410)],
+    ids=["CONV-20-400", "CONV-10-100", "CONV-10-50"],
+)
+def test_conv_has_the_papers_number_of_parameters(depth, width, parameters):
+    with torch.device("meta"):
+        model = models.build("conv", depth=depth, width=width, in_shape=(3, 32, 32), n_classes=10)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def test_mlp_and_convres_have_the_parameters_of_their_layers():
+    L, H, k, pixels = 4, 7, 10, 32 * 32
+    with torch.device("meta"):
+        mlp = models.build("mlp", depth=L, width=H, in_shape=(1, 32, 32), n_classes=k)
+        convres = models.build("convres", depth=L, width=H, in_shape=(1, 32, 32), n_classes=k)
+    linear, bn = H * H + H, 2 * H
+    assert sum(p.numel() for p in mlp.parameters()) == pixels * H + H + (L - 1) * linear + L * bn + H * k + k
+    stem = (4 * H + H + bn) + (4 * H * H + H + bn)
+    block = 2 * (9 * H * H + H + bn)
+    assert sum(p.numel() for p in convres.parameters()) == stem + L * block + 64 * H * k + k
+
+
+def test_features_have_the_papers_dimension(arch):
+    H = 4
+    model = models.build(arch, depth=2, width=H, in_shape=(3, 32, 32), n_classes=10).eval()
+    names = models.capture_points(arch, depth=2, points=("pre_bn", "out"))
+    logits, seen = captured(model, names, torch.zeros(2, 3, 32, 32))
+    assert logits.shape == (2, 10)
+    assert [features.shape for features in seen.values()] == [(2, H) if arch == "mlp" else (2, H, 8, 8)] * 4
+
+
+def test_names_come_in_execution_order_and_every_counted_layer_is_there(arch):
+    names = models.capture_points(arch, depth=12, points=("out", "pre_bn"))
+    assert names[:3] == ["block01.pre_bn", "block01.out", "block02.pre_bn"]
+    assert len(names) == 24
+    _, seen = captured(small(arch, depth=12), names, batch(arch))
+    assert list(seen) == names
+    blocks = [name for name, _ in small(arch, depth=12).named_children() if name.startswith("block")]
+    assert blocks == [f"block{i:02d}" for i in range(1, 13)] == sorted(blocks)
+
+
+def test_names_of_a_hundred_layers_still_sort():
+    names = models.capture_points("mlp", depth=100)
+    assert names[0] == "block001.pre_bn"
+    assert names == sorted(names)
+    assert dict(small("mlp", depth=100).named_modules()).keys() >= set(names)
+
+
+@pytest.mark.parametrize(("arch", "point"), [("mlp", "pre_bn"), ("conv", "pre_bn"), ("convres", "out")])
+def test_the_papers_point_is_what_the_reference_code_records(arch, point):
+    assert models.capture_points(arch, depth=2) == [f"block01.{point}", f"block02.{point}"]
+    assert models.capture_points(arch, depth=2, points=("paper", point)) == [f"block01.{point}", f"block02.{point}"]
+
+
+def test_capture_points_refuse_what_they_do_not_know():
+    for points in (("paper", "post_bn"), (), "out"):
+        with pytest.raises(ValueError, match=r"^points: expected some of paper, pre_bn, out, got"):
+            models.capture_points("mlp", depth=2, points=points)
+    with pytest.raises(ValueError, match=r"^arch: expected one of mlp, conv, convres, got 'cnn'"):
+        models.capture_points("cnn", depth=2)
+    with pytest.raises(ValueError, match=r"^depth: .* got 0"):
+        models.capture_points("mlp", depth=0)
+
+
+def batch_norm(x):
+    """Batch norm in training mode with its initial weights, written out."""
+    dims = (0, 2, 3) if x.ndim == 4 else (0,)
+    return (x - x.mean(dims, keepdim=True)) / (x.var(dims, unbiased=False, keepdim=True) + 1e-5).sqrt()
+
+
+def manual_mlp(model, x):
+    points = []
+    for block in (model.block01, model.block02, model.block03):
+        pre = x @ block.pre_bn.weight.T + block.pre_bn.bias
+        x = batch_norm(pre).clamp(min=0)
+        points += [pre, x]
+    return x, points
+
+
+def manual_conv(model, x):
+    first, _, second, _, _ = model.stem
+    x = batch_norm(F.conv2d(x, first.weight, first.bias, stride=2))
+    x = batch_norm(F.conv2d(x, second.weight, second.bias, stride=2)).clamp(min=0)
+    points = []
+    for block in (model.block01, model.block02, model.block03):
+        if isinstance(block, models.ResidualBlock):
+            one, _, _, two = block.inner
+            inner = batch_norm(F.conv2d(x, one.weight, one.bias, padding=1)).clamp(min=0)
+            pre = F.conv2d(inner, two.weight, two.bias, padding=1) + x
+        else:
+            pre = F.conv2d(x, block.pre_bn.weight, block.pre_bn.bias, padding=1)
+        x = batch_norm(pre).clamp(min=0)
+        points += [pre, x]
+    return x.flatten(1), points
+
+
+def test_captured_tensors_and_logits_equal_a_forward_pass_written_out(arch):
+    model, x = small(arch).double(), batch(arch).double()
+    names = models.capture_points(arch, depth=3, points=("pre_bn", "out"))
+    logits, seen = captured(model, names, x)
+    last, expected = (manual_mlp if arch == "mlp" else manual_conv)(model, x)
+    assert len(seen) == len(expected)
+    for (name, features), value in zip(seen.items(), expected, strict=True):
+        torch.testing.assert_close(features, value, rtol=1e-9, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+    torch.testing.assert_close(logits, last @ model.head.weight.T + model.head.bias, rtol=1e-9, atol=1e-9)
+
+
+def test_no_activation_works_in_place(arch):
+    activations = [module for module in small(arch).modules() if isinstance(module, nn.ReLU)]
+    assert len(activations) == {"mlp": 3, "conv": 4, "convres": 7}[arch]
+    assert not any(activation.inplace for activation in activations)
+
+
+def test_every_parameter_gets_a_gradient(arch):
+    model, x = small(arch), batch(arch)
+    nn.functional.cross_entropy(model(x), torch.tensor([0, 1, 2, 3, 4, 0, 1])).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    # Biases before batch norm are left out: their gradient is zero up to rounding.
+    weights = {name: p.grad.abs().max().item() for name, p in model.named_parameters() if p.ndim > 1}
+    assert len(weights) == {"mlp": 4, "conv": 6, "convres": 9}[arch]
+    assert min(weights.values()) > 1e-5, weights
+
+
+def test_the_residual_block_has_a_live_skip_and_second_convolution():
+    block, x = models.ResidualBlock(6).eval(), torch.randn(4, 6, 5, 5)
+    first, second = block.inner[0], block.inner[3]
+    block(x).square().sum().backward()
+    assert first.weight.grad.abs().max() > 1e-3
+    assert second.weight.grad.abs().max() > 1e-3
+
+    with torch.no_grad():
+        plain = block(x)
+        block.alpha = 0.0
+        assert (block(x) - plain).abs().max() > 0.1  # the skip counts
+        second.weight.zero_()
+        second.bias.zero_()
+        assert not block(x).any()  # without a skip, the second convolution is all there is
+        block.alpha = 1.0
+        torch.testing.assert_close(block(x), x.clamp(min=0) / (1 + 1e-5) ** 0.5)  # and now the skip is
+
+
+def test_alpha_scales_the_skip():
+    block, x = models.ResidualBlock(3, alpha=0.25).eval(), torch.randn(2, 3, 4, 4)
+    with torch.no_grad():
+        _, seen = captured(block, ["pre_bn"], x)
+        torch.testing.assert_close(seen["pre_bn"], block.inner(x) + x / 4)
+    assert models.ResidualBlock(3).alpha == small("convres").block01.alpha == 1.0
+
+
+def test_features_in_eval_mode_do_not_depend_on_the_batch(arch):
+    model, x = small(arch).double(), batch(arch).double()
+    names = models.capture_points(arch, depth=3, points=("pre_bn", "out"))
+    with torch.no_grad():
+        model(x)  # gives the running statistics something to hold
+        _, training = captured(model, names, x[:2])
+        model.eval()
+        _, together = captured(model, names, x)
+        _, alone = captured(model, names, x[:2])
+    for name in names:
+        torch.testing.assert_close(alone[name], together[name][:2])
+    assert not torch.allclose(training["block03.out"], alone["block03.out"])
+
+
+def test_one_seed_gives_one_network_and_depth_shares_the_first_layers(arch):
+    shallow, again, deep = small(arch, depth=2), small(arch, depth=2), small(arch, depth=4)
+    theirs, deeper = again.state_dict(), deep.state_dict()
+    for name, value in shallow.state_dict().items():
+        assert torch.equal(value, theirs[name])
+        assert name.startswith("head") or torch.equal(value, deeper[name])
+
+
+def test_building_does_not_seed(arch):
+    first, second = (models.build(arch, depth=1, width=4, in_shape=(1, 8, 8), n_classes=2) for _ in range(2))
+    differing = [name for name, p in first.named_parameters() if not torch.equal(p, second.get_parameter(name))]
+    assert len(differing) >= {"mlp": 4, "conv": 8, "convres": 10}[arch]  # all but those of batch norm
+
+
+@pytest.mark.parametrize("arch", ["conv", "convres"])
+@pytest.mark.parametrize("shape", [(40,), (8, 8), (1, 28, 30), (1, 30, 28), (1, 1, 8, 8)], ids=str)
+def test_convolutions_refuse_shapes_that_the_stem_cannot_halve_twice(arch, shape):
+    with pytest.raises(ValueError, match=rf"^in_shape: {arch} expected .* divisible by 4.*got \({shape[0]},"):
+        models.build(arch, depth=1, width=2, in_shape=shape, n_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "got"),
+    [
+        ("depth", 0, "0"),
+        ("width", -1, "-1"),
+        ("width", 2.0, "2.0"),
+        ("n_classes", True, "True"),
+        ("in_shape", (), r"\(\)"),
+        ("in_shape", (3, 0, 4), "0"),
+        ("arch", "resnet", "'resnet'"),
+    ],
+)
+def test_impossible_arguments_are_named(name, value, got):
+    arguments = {"arch": "mlp", "depth": 1, "width": 2, "in_shape": (4,), "n_classes": 2, name: value}
+    with pytest.raises(ValueError, match=rf"^{name}: expected .*got {got}"):
+        models.build(**arguments)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5", "googlenet"])
+def test_torchvision_models_return_logits_in_training_mode(name):
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    model = models.torchvision_model(name, n_classes=3)
+    assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("resnet81", r"did you mean .*resnet18"), ("fcn_resnet50", "did you mean .*resnet50"), ("qqq", "list_models")],
+)
+def test_unknown_torchvision_models_are_refused_with_close_matches(name, hint):
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    with pytest.raises(ValueError, match=rf"^name: expected a classifier of torchvision, got '{name}'; .*{hint}"):
+        models.torchvision_model(name, n_classes=3)
+
+
+def test_importing_the_module_does_not_import_torchvision():
+    code = "import sys, ncharness.models; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
