@@ -63,7 +63,8 @@ def interpolated_depth(ncc_errors: Sequence[float], *, eps: float) -> float | No
     before, at = errors[depth - 2], errors[depth - 1]
     if math.isnan(before):
         return float(depth)
-    return depth - 1 + (before - eps) / (before - at)
+    crossing = depth - 1 + (before - eps) / (before - at)
+    return max(crossing, math.nextafter(depth - 1, depth))  # where the sum rounds to depth - 1
 
 
 def is_monotone(ncc_errors: Sequence[float]) -> bool:

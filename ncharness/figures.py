@@ -139,8 +139,7 @@ def _curves(family: Family, panels: Mapping[str, Sequence[Trace]], title: str, s
     key = ScalarMappable(BoundaryNorm([i + 0.5 for i in range(layers + 1)], layers), ListedColormap(colours))
     bar = figure.colorbar(key, ax=axes, location="bottom", aspect=40, pad=0.03, label="layer")
     bar.set_ticks([*range(1, layers + 1, math.ceil(layers / 12))])
-    bar.ax.tick_params(length=0)
-    bar.minorticks_off()
+    bar.ax.tick_params(which="both", length=0)
     return Drawn(
         title,
         f"{family.about}; {setting}. Lines: mean over {seeds(panels.values())}, one colour per layer; bands: smallest "

@@ -48,6 +48,8 @@ def ncc(features: Array, stats: ClassStats) -> Tensor:
     x = ops.as_features(features)
     if x.shape[1] != stats.n_features:
         raise ValueError(f"features: expected {stats.n_features} columns as in stats, got {x.shape[1]}")
+    if x.device != stats.mean.device:
+        raise ValueError(f"features: expected device {stats.mean.device} as stats, got {x.device}")
     if not torch.compiler.is_compiling():
         filled = stats.count > 0
         if not bool(filled.any()):
@@ -62,6 +64,8 @@ def ncc_accuracy(features: Array, labels: Array, stats: ClassStats) -> Tensor:
     """The share of rows whose nearest class centre is that of their label; a float64 scalar, NaN for no rows."""
     x = ops.as_features(features)
     y = ops.as_labels(labels, x)
+    if not torch.compiler.is_compiling():
+        ops.check_labels(y, stats.n_classes)
     return (ncc(x, stats) == y).double().mean()
 
 

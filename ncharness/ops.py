@@ -92,10 +92,12 @@ def check_n_classes(n_classes: int) -> None:
 
 def _as_tensor(array: Array, name: str) -> Tensor:
     if isinstance(array, Tensor):
+        if array.layout != torch.strided:
+            raise TypeError(f"{name}: expected a dense tensor, got layout {array.layout}")
         return array.detach()
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name}: expected a numpy array or a torch tensor, got {type(array).__name__}")
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     if not array.dtype.isnative or any(stride < 0 or stride % array.itemsize for stride in array.strides):
         array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))  # torch knows no such layout
@@ -108,13 +110,19 @@ def _as_tensor(array: Array, name: str) -> Tensor:
 # --- native -----------------------------------------------------------------------------------------------------------
 
 
+def _aligned(tensor: Tensor) -> Tensor:
+    """The tensor itself, or a copy where a view into a byte buffer does not lie on its element size."""
+    return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
+
+
 def _address(features: Tensor) -> tuple[int, int, int, int, int]:
     n, d = features.shape
     return features.data_ptr(), _DTYPE_CODES[features.dtype], n, d, features.stride(0)
 
 
 def _native_class_sums(features: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
-    features, labels = as_features(features), as_labels(labels, features)
+    features = _aligned(as_features(features))
+    labels = _aligned(as_labels(labels, features))
     count, total = _core.class_sums(_address(features), labels.data_ptr(), n_classes, torch.get_num_threads())
     return torch.from_numpy(count), torch.from_numpy(total)
 
@@ -122,10 +130,10 @@ def _native_class_sums(features: Tensor, labels: Tensor, n_classes: int) -> tupl
 def _native_class_scores(
     features: Tensor, labels: Tensor | None, means: Tensor, nearest: bool, gram: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    features = as_features(features)
-    labels = None if labels is None else as_labels(labels, features)
+    features = _aligned(as_features(features))
+    labels = None if labels is None else _aligned(as_labels(labels, features))
     address = 0 if labels is None else labels.data_ptr()
-    mean = means.to(torch.float64).contiguous().numpy()
+    mean = means.detach().to(torch.float64).contiguous().numpy()
     outputs = _core.class_scores(_address(features), address, mean, nearest, gram, torch.get_num_threads())
     first, second, third, fourth = (torch.from_numpy(output) for output in outputs)
     return first, second, third, fourth
@@ -134,7 +142,8 @@ def _native_class_scores(
 # --- reference --------------------------------------------------------------------------------------------------------
 
 
-def _check_labels(labels: Tensor, n_classes: int) -> None:
+def check_labels(labels: Tensor, n_classes: int) -> None:
+    """Raises ValueError with the first label outside [0, n_classes), as the native kernels do."""
     bad = (labels < 0) | (labels >= n_classes)
     if bad.any():
         index = int(bad.nonzero()[0])
@@ -144,7 +153,7 @@ def _check_labels(labels: Tensor, n_classes: int) -> None:
 def _reference_class_sums(features: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
     features, labels = as_features(features), as_labels(labels, features)
     check_n_classes(n_classes)
-    _check_labels(labels, n_classes)
+    check_labels(labels, n_classes)
     count = torch.bincount(labels, minlength=n_classes)
     total = features.new_zeros((n_classes, features.shape[1]), dtype=torch.float64)
     for rows in _chunks(features):
@@ -159,7 +168,7 @@ def _reference_class_scores(
     n_classes = means.shape[0]
     if labels is not None:
         labels = as_labels(labels, features)
-        _check_labels(labels, n_classes)
+        check_labels(labels, n_classes)
     active = means.isfinite().all(dim=1)
     shift = means[active].mean(dim=0) if bool(active.any()) else torch.zeros_like(means[0])
     centred = torch.where(active[:, None], means - shift, 0.0)

@@ -12,12 +12,11 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from ncharness.claim import FITTED
 from ncharness.figures import figures
 from ncharness.record import Run
 from ncharness.report import ClaimRow, count, counts, interval, number, p_value
 
-FITTED = 0.01
-"""The training error up to which the page calls a run fitted."""
 SCALES = {"small": "digits and MNIST-1D, not the published settings", "paper": "the published settings"}
 ABOUT = (
     "Claims of the literature on effective depth and neural collapse, each tested on networks trained for it, with "
@@ -159,7 +158,8 @@ def _test(row: ClaimRow, names: Mapping[str, str]) -> Html:
         else "-",
     }
     listed = [_tag("div", [_tag("dt", name), _tag("dd", content)]) for name, content in facts.items()]
-    content = [_tag("h4", [title, " ", _badge(row)]), _tag("p", row.reason), _strip(row), _tag("dl", listed)]
+    about = [_tag("p", row.statement)] if row.control else []  # what the control is; a test has its claim's
+    content = [_tag("h4", [title, " ", _badge(row)]), *about, _tag("p", row.reason), _strip(row), _tag("dl", listed)]
     return _tag("section", content, class_="control" if row.control else "test")
 
 

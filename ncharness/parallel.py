@@ -1,9 +1,8 @@
 """Many runs side by side: single-threaded worker processes that take the next run nobody else holds.
 
 There is no scheduler. Every worker walks the same list and trains what it can lock, so a second copy of the program,
-on the same store, simply helps, and each run is trained once. Worker processes are started afresh (spawn) with one
-thread: on small networks that beats one process with all threads, and it makes the bits of a run independent of
-how many run beside it.
+on the same store, simply helps, and each run is trained once. A run takes one thread (store.py): on small networks,
+several processes of one thread beat one process with all threads.
 """
 
 import multiprocessing
@@ -16,8 +15,6 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import torch
 
 from ncharness.config import RunConfig
 from ncharness.record import Run
@@ -131,7 +128,6 @@ def _check_alive(workers: Sequence[BaseProcess]) -> None:
 
 def _work(root: str, configs: list[dict[str, Any]], source: Source, events: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops the workers
-    torch.set_num_threads(1)
     store, parent = Store(root), multiprocessing.parent_process()
     pending = [RunConfig.from_dict(values) for values in configs]
     while pending:

@@ -162,11 +162,15 @@ def _sweep_sums(
     model: nn.Module, batches: Batches, names: Sequence[str], n_classes: int
 ) -> tuple[dict[str, ClassStats], Tensor]:
     sums: dict[str, tuple[Tensor, Tensor]] = {}
+    ran: set[str] = set()
     seen_labels: list[Tensor] = []
 
     def add(name: str, output: Tensor) -> None:
         x = ops.as_features(output.flatten(1))
         count, total = ops.class_sums(x, ops.as_labels(seen_labels[-1], x), n_classes)
+        if name in ran:
+            raise ValueError(f"layers: {name} ran more than once in one forward pass; its rows would count twice")
+        ran.add(name)
         if name in sums:
             sums[name] = (sums[name][0] + count, sums[name][1] + total)
         else:
@@ -175,6 +179,7 @@ def _sweep_sums(
     with _hooked(model, names, add):
         for inputs, labels in batches:
             seen_labels.append(labels)
+            ran.clear()
             model(inputs)
     if not seen_labels:
         raise ValueError("batches: expected at least one batch, got none")
@@ -201,8 +206,11 @@ def _sweep_scores(
     with _hooked(model, list(stats), score):
         for inputs, labels in batches:
             seen_labels.append(labels)
-            predicted.append(model(inputs).flatten(1).argmax(dim=1))
-    if not seen_labels:
-        raise ValueError("held_out: expected at least one batch, got none")
-    labels = torch.cat(seen_labels)
+            scores = model(inputs)
+            if not isinstance(scores, Tensor):
+                raise TypeError(f"model: expected a tensor as its output, got a {type(scores).__name__}")
+            predicted.append(scores.flatten(1).argmax(dim=1))
+    labels = torch.cat(seen_labels) if seen_labels else torch.empty(0)
+    if not len(labels):
+        raise ValueError("held_out: expected at least one sample, got none")
     return {name: float(count) / len(labels) for name, count in wrong.items()}, torch.cat(predicted), labels

@@ -11,7 +11,6 @@ import torch
 from ncharness import ops
 
 
-@functools.cache
 def facts() -> dict[str, str | int]:
     """What a result depends on besides its configuration; plain JSON values."""
     return {
@@ -25,6 +24,7 @@ def facts() -> dict[str, str | int]:
     }
 
 
+@functools.cache
 def _commit() -> str:
     """The commit of the source tree this package is imported from, with `+` for local changes; empty outside one."""
     root = Path(__file__).parent.parent

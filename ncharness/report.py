@@ -243,7 +243,7 @@ def table(rows: Iterable[ClaimRow], *, width: int = WIDTH, colour: bool = False)
     Plain text unless `colour`. A claim stands on the first of its rows, its source below it; nothing is cut off.
     """
     text, width = io.StringIO(), max(width, 80)
-    console = Console(file=text, width=width, force_terminal=colour, color_system="standard" if colour else None)
+    console = Console(file=text, width=width, color_system="standard" if colour else None)
     lead, interval_width, verdict_width = (25, 17, 14) if width >= WIDTH else (17, 10, 12)
     widths = {"effect": 8, "interval": interval_width, "margin": 6, "n": 2, "verdict": verdict_width, "Holm p": 6}
     grid = Table(box=_RULE, show_edge=False, pad_edge=False, padding=0, header_style="bold")

@@ -59,7 +59,8 @@ class ClassStats:
                 f"other: expected statistics of shape {tuple(self.mean.shape)}, got {tuple(other.mean.shape)}"
             )
         total = self.count + other.count
-        share = (other.count / total).nan_to_num(0.0)  # 0 where both are empty
+        # In float64, which two integer tensors would not divide in; 0 where both sides are empty.
+        share = (other.count.double() / total).nan_to_num(0.0)
         # An empty side has NaN for a mean and nothing to say: the other side's mean stands for both.
         mine = torch.where((self.count == 0)[:, None], other.mean, self.mean)
         theirs = torch.where((other.count == 0)[:, None], mine, other.mean)

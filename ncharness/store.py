@@ -29,6 +29,10 @@ from ncharness.train import State, train
 class CorruptFileError(Exception):
     """A file of the store that does not hold what was written to it."""
 
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(f"{file} is {why}")
+        self.why = why
+
 
 class Status(NamedTuple):
     """missing, partial (epoch of epochs), done, or corrupt (result.json is there but cannot be believed)."""
@@ -56,13 +60,13 @@ class Store:
             if self.load(config) is not None:
                 return Status("done", config.epochs)
         except CorruptFileError as error:
-            return Status("corrupt", detail=str(error))
+            return Status("corrupt", detail=error.why)
         try:
             header = _read_header(path / "checkpoint.pt")[0]
         except FileNotFoundError:
             return Status("missing")
         except CorruptFileError as error:
-            return Status("missing", detail=str(error))
+            return Status("missing", detail=f"its checkpoint is {error.why}")
         return Status("partial", int(header["epoch"]))
 
     def load(self, config: RunConfig) -> Run | None:
@@ -72,7 +76,7 @@ class Store:
             return None
         run = read_result(file)
         if run.config != config:
-            raise CorruptFileError(f"{file} is corrupt (it belongs to {run.config.name()})")
+            raise CorruptFileError(file, f"corrupt (it belongs to {run.config.name()})")
         return run
 
     def runs(self) -> Iterator[tuple[Path, Run | None, str]]:
@@ -83,7 +87,7 @@ class Store:
             except FileNotFoundError:
                 yield path, None, _unfinished(path)
             except CorruptFileError as error:
-                yield path, None, str(error)
+                yield path, None, error.why
 
     def train(
         self,
@@ -98,10 +102,11 @@ class Store:
         """The finished run, trained now if need be, from its checkpoint if it has one.
 
         One process trains a run at a time; others wait, or with `wait=False` get None at once. A corrupt result or
-        checkpoint is passed to `on_problem` and trained again.
+        checkpoint is passed to `on_problem` and trained again. Training takes one thread, whatever the caller has,
+        because the bits of a run would depend on their number.
         """
         try:
-            with self._locked(config, wait=wait):
+            with self._locked(config, wait=wait), _one_thread():
                 return self._load_or_train(config, data_root, download, on_epoch, on_problem)
         except filelock.Timeout:
             return None
@@ -164,6 +169,16 @@ class Store:
             yield
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def write_result(file: Path, run: Run) -> None:
     """Writes result.json: configuration, rows and provenance, with a checksum over all of it."""
     body = {
@@ -181,15 +196,15 @@ def read_result(file: Path) -> Run:
     try:
         body = json.loads(file.read_bytes())
     except ValueError as error:  # not UTF-8, or not JSON
-        raise CorruptFileError(f"{file} is corrupt ({error})") from None
+        raise CorruptFileError(file, f"corrupt ({error})") from None
     if not isinstance(body, dict) or body.pop("sha256", None) != _checksum(body):
-        raise CorruptFileError(f"{file} is corrupt (its checksum does not match)")
+        raise CorruptFileError(file, "corrupt (its checksum does not match)")
     if body["schema"] != SCHEMA:
-        raise CorruptFileError(f"{file} is stale (schema {body['schema']}, this version writes {SCHEMA})")
+        raise CorruptFileError(file, f"stale (schema {body['schema']}, this version writes {SCHEMA})")
     try:
         return Run(RunConfig.from_dict(body["config"]), rows_from_lists(body["rows"]), body["provenance"])
     except (ValueError, KeyError) as error:  # intact, but not what this version writes
-        raise CorruptFileError(f"{file} is stale ({error})") from None
+        raise CorruptFileError(file, f"stale ({error})") from None
 
 
 def write_checkpoint(file: Path, config: RunConfig, state: State) -> None:
@@ -210,7 +225,7 @@ def read_checkpoint(file: Path, config: RunConfig) -> State:
     """The state of an unfinished run; FileNotFoundError, or CorruptFileError before anything is unpickled."""
     header, payload = _read_header(file)
     if header["key"] != config.key() or header["sha256"] != hashlib.sha256(payload).hexdigest():
-        raise CorruptFileError(f"{file} is corrupt (its checksum does not match)")
+        raise CorruptFileError(file, "corrupt (its checksum does not match)")
     values = torch.load(io.BytesIO(payload), weights_only=True)
     return State(**{**values, "rows": list(rows_from_lists(values["rows"]))})
 
@@ -221,7 +236,7 @@ def _unfinished(path: Path) -> str:
     except FileNotFoundError:
         return "empty"
     except CorruptFileError as error:
-        return str(error)
+        return error.why
     return f"partial, epoch {header['epoch']} of {header['epochs']}"
 
 
@@ -231,7 +246,7 @@ def _read_header(file: Path) -> tuple[dict[str, Any], bytes]:
         header = json.loads(line)
         return {name: header[name] for name in ("key", "epoch", "epochs", "sha256")}, payload
     except (ValueError, TypeError, KeyError):
-        raise CorruptFileError(f"{file} is corrupt (its header cannot be read)") from None
+        raise CorruptFileError(file, "corrupt (its header cannot be read)") from None
 
 
 def _checksum(body: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ncharness import RunConfig, Store, grid
-from ncharness.parallel import Event, Source, TrainingFailedError, available_cpus, ensure, estimated_seconds
+from ncharness.parallel import Event, TrainingFailedError, available_cpus, ensure, estimated_seconds
 
 
 def test_two_processes_train_every_run_once_with_the_bits_of_one(tiny: RunConfig, tmp_path: Path) -> None:
@@ -22,8 +22,9 @@ def test_two_processes_train_every_run_once_with_the_bits_of_one(tiny: RunConfig
     assert [run.config for run in runs.values()] == configs
     epochs = sorted((event.key, event.epoch) for event in events if event.kind == "epoch")
     assert epochs == sorted((config.key(), epoch) for config in configs for epoch in range(tiny.epochs + 1))
-    alone = ensure(Store(tmp_path / "one"), configs[:1], jobs=1)
-    assert alone[configs[0].key()].rows == runs[configs[0].key()].rows
+    alone = Store(tmp_path / "one").train(configs[0])
+    assert alone is not None
+    assert alone.rows == runs[configs[0].key()].rows
 
 
 def test_finished_runs_start_no_process(tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +97,6 @@ def test_a_run_that_cannot_be_trained_is_one_clear_line(tiny: RunConfig, tmp_pat
     with pytest.raises(TrainingFailedError, match=r"^mlp-L03.*ValueError: name: .*no-such-set") as caught:
         ensure(Store(tmp_path), [tiny.replace(data="no-such-set")], jobs=1)
     assert "\n" not in str(caught.value)
-    with pytest.raises(TrainingFailedError, match=r"FileNotFoundError: root: .*--data-root"):
-        ensure(Store(tmp_path), [tiny.replace(data="mnist")], jobs=1, source=Source(tmp_path / "nowhere"))
 
 
 def test_a_killed_worker_is_reported(tiny: RunConfig, tmp_path: Path) -> None:

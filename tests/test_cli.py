@@ -1,0 +1,136 @@
+"""The command line: what it prints, and how it fails."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ncharness import RunConfig, Store
+from ncharness.cli import _parser, configs_from, main
+
+TINY = ["--depth", "3", "--width", "16", "--n-train", "200", "--epochs", "4", "--measurements", "3"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("finished") / "runs"
+    Store(root).train(RunConfig(depth=3, width=16, n_train=200, epochs=4, measurements=3))
+    return root
+
+
+@pytest.fixture
+def store(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    shutil.copytree(finished, tmp_path / "runs")
+    monkeypatch.setenv("NCHARNESS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return Store()
+
+
+def test_options_are_the_fields_of_a_run_and_commas_make_a_grid() -> None:
+    options = [
+        "train",
+        "--depth",
+        "4,8",
+        "--noise",
+        "0.25",
+        "--points",
+        "pre_bn+out",
+        "--seed",
+        "1,2",
+        "--n-train",
+        "100",
+    ]
+    configs = configs_from(_parser().parse_args(options))
+    assert [(config.depth, config.seed) for config in configs] == [(4, 1), (4, 2), (8, 1), (8, 2)]
+    assert {(config.noise, config.points, config.n_train) for config in configs} == {(0.25, ("pre_bn", "out"), 100)}
+    assert configs_from(_parser().parse_args(["train"])) == [RunConfig()]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_finished_run_is_shown_without_training(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *TINY]) == 0
+    printed = capsys.readouterr().out
+    assert "mlp-L03-H16-digits-p0.00-s0" in printed
+    assert "depth(0.05)" in printed
+
+
+def test_ls_lists_finished_unfinished_and_corrupt_runs(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    (store.root / "other_0123456789").mkdir()
+    (store.root / "other_0123456789" / "result.json").write_text("{}")
+    assert main(["ls"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "done" in lines[1]
+    assert "corrupt" in lines[2]
+
+
+def test_ls_of_an_empty_store_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NCHARNESS_RUNS", str(tmp_path / "none"))
+    assert main(["ls"]) == 0
+    assert capsys.readouterr().out == f"no runs in {tmp_path / 'none'}\n"
+
+
+@pytest.mark.usefixtures("store")
+def test_show_prints_every_layer(capsys: pytest.CaptureFixture[str]) -> None:
+    key = RunConfig(depth=3, width=16, n_train=200, epochs=4, measurements=3).key()
+    assert main(["show", key]) == 0
+    printed = capsys.readouterr().out
+    for part in ("block01.pre_bn", "block03.pre_bn", "weight_decay=0.0005", "torch="):
+        assert part in printed
+
+
+@pytest.mark.usefixtures("store")
+def test_show_needs_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "nonsense"]) == 1
+    assert "0 runs" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("store")
+def test_report_without_claims_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report"]) == 2
+    error = capsys.readouterr().err
+    assert "claims.csv" in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--depth", "many"], "--depth: expected an integer, got 'many'"),
+        (["--noise", "2"], "noise: expected a fraction in [0, 1], got 2.0"),
+        (["--arch", "vit"], "arch: expected one of mlp, conv, convres, got 'vit'"),
+        (["--jobs", "0"], "--jobs: expected at least 1, got 0"),
+        (["--points", "middle"], "points: expected some of paper, pre_bn, out"),
+        (["--data", "mnist", "--data-root", "no/such/place"], "no/such/place"),
+    ],
+)
+@pytest.mark.usefixtures("store")
+def test_wrong_use_is_one_clear_line(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    assert main(["train", *arguments]) in (1, 2)
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--typo", "1"])
+    assert caught.value.code == 2
+    assert "--typo" in capsys.readouterr().err
+
+
+def test_info_says_which_kernels_serve_and_why(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    for part in ("ncharness", "torch", "kernels", "native kernels, instruction set", str(store.root)):
+        assert part in printed
+
+
+def test_every_help_fits_a_screen(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    for arguments in (["--help"], ["train", "--help"], ["show", "--help"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert len(capsys.readouterr().out.splitlines()) <= 50
