@@ -129,6 +129,8 @@ def verdict(request: pytest.FixtureRequest, setting: Setting) -> Callable[..., V
             scale=request.config.getoption("--scale"),
             control=bool(control),
             quantity=claim.quantity,
+            precondition="none: it is a control" if control else claim.precondition,
+            power=None if control else claim.power,
             test=claim.test,
             eps=setting.eps,
             effect=result.effect,

@@ -143,6 +143,8 @@ def _test(row: ClaimRow, names: Mapping[str, str]) -> Html:
     facts: dict[str, Content] = {
         "quantity": row.quantity,
         "test": row.test,
+        "precondition": row.precondition or "-",
+        "power": f"{number(row.power)} by design",
         "effect": number(row.effect),
         "interval": interval(row),
         "margin": number(row.margin),

@@ -50,6 +50,8 @@ class ClaimRow:
     verdict: str
     control: bool = False  # the same test on a case where the claim must not be supported
     quantity: str = ""
+    precondition: str = ""
+    power: float | None = None  # designed, at the effect and spread that the claim names
     test: str = ""
     eps: float | None = None
     effect: float | None = None

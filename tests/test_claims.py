@@ -110,6 +110,7 @@ def test_table_csv_and_page_at_the_end(trained_store: Path, tmp_path: Path) -> N
     assert float(supported["holm_p"]) == float(supported["p"]) == pytest.approx(0.03125)
     assert control["holm_p"] == ""
     assert len(supported["runs"].split(";")) == 5
+    assert (supported["power"], supported["precondition"]) == ("1.0", "none")
     assert "c0-numbers" in (trained_store / "report.html").read_text()
     assert before == {file: file.stat().st_mtime_ns for file in trained_store.rglob("result.json")}, "cached runs stay"
 

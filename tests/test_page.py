@@ -23,6 +23,8 @@ ROW = ClaimRow(
     scale="small",
     verdict="SUPPORTED",
     quantity="interpolated depth at L = 8 minus at L = 4",
+    precondition="training error at most 0.01",
+    power=0.9,
     test="equivalence",
     eps=0.05,
     effect=1 / 3,
@@ -112,7 +114,16 @@ def whole():
 def test_the_page_says_everything_about_every_claim(whole):
     text = " ".join("".join(Document(whole).text).split())
     for row in ROWS:
-        for words in (row.claim, row.title, row.statement, row.source, row.setting, row.quantity, row.reason):
+        for words in (
+            row.claim,
+            row.title,
+            row.statement,
+            row.source,
+            row.setting,
+            row.quantity,
+            row.precondition,
+            row.reason,
+        ):
             assert words in text
     for words in ("[-0.125, 0.75]", "0.1, 0.2, 0.7", "0.01: inconclusive", "<0.001, Holm-adjusted 0.012", "3 seeds"):
         assert words in text
@@ -134,7 +145,7 @@ def test_the_page_lists_the_runs_with_their_fit_and_where_they_come_from():
 
 def test_everything_from_outside_is_escaped():
     evil = '<script>alert("1")</script>&amp;\'<b '
-    fields = ("claim", "title", "statement", "source", "setting", "quantity", "test", "reason", "scale")
+    fields = ("claim", "title", "statement", "source", "setting", "quantity", "precondition", "test", "reason", "scale")
     row = dataclasses.replace(ROW, **dict.fromkeys(fields, evil), runs=[evil.replace(";", "")])
     run = halving_run(RunConfig(data=evil))
     run = Run(run.config, run.rows, dict.fromkeys(("finished", "version", "commit", "torch", "device"), evil))

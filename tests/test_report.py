@@ -34,6 +34,8 @@ ROW = ClaimRow(
     scale="small",
     verdict="SUPPORTED",
     quantity="interpolated depth at L = 12 minus at L = 8",
+    precondition="training error at most 0.01",
+    power=0.987654321,
     test="equivalence",
     eps=0.05,
     effect=1 / 3,
@@ -58,8 +60,11 @@ words = st.text(st.characters(exclude_categories=("Cs", "Cc"), include_character
 numbers = st.none() | st.floats(allow_nan=False)
 rows = st.builds(
     ClaimRow,
-    **dict.fromkeys(("claim", "title", "statement", "source", "setting", "scale", "quantity", "test", "reason"), words),
-    **dict.fromkeys(("eps", "effect", "low", "high", "margin", "alpha", "p", "holm_p"), numbers),
+    **dict.fromkeys(
+        ("claim", "title", "statement", "source", "setting", "scale", "quantity", "precondition", "test", "reason"),
+        words,
+    ),
+    **dict.fromkeys(("eps", "effect", "low", "high", "margin", "alpha", "power", "p", "holm_p"), numbers),
     verdict=st.sampled_from(VERDICTS),
     control=st.booleans(),
     n=st.none() | st.integers(0, 1000),
