@@ -31,7 +31,7 @@ STYLES = dict(zip(VERDICTS, ("green", "red", "yellow", "bright_black"), strict=T
 WIDTH = 100
 """Columns of a table that is not on a terminal."""
 _RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # a rule below the header, nothing else
-_NUMBERS = ("eps", "effect", "low", "high", "margin", "alpha", "p", "holm_p")
+_NUMBERS = ("power", "eps", "effect", "low", "high", "margin", "alpha", "p", "holm_p")
 
 
 @dataclass(frozen=True, kw_only=True)
