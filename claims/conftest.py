@@ -7,6 +7,7 @@ of all selected claims are known once the tests are collected; they are trained 
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from rich.console import Console
 from ncharness import RunConfig, Store, Verdict
 from ncharness.claim import Setting
 from ncharness.depth import EPS_SWEEP
-from ncharness.parallel import Source, TrainingFailedError, available_cpus, ensure, estimated_seconds
+from ncharness.parallel import Source, TrainingFailedError, available_cpus, ensure, estimated_seconds, missing
 from ncharness.progress import progress_line
 from ncharness.record import Run
-from ncharness.report import ClaimRow, print_table, write_csv, write_report
+from ncharness.report import ClaimRow, print_table, read_csv, write_csv, write_report
 from ncharness.verdict import INCONCLUSIVE, NOT_APPLICABLE, holm
 
 SCALES = ("small",)
@@ -69,14 +70,14 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not session.config.getoption("--plan"):
         return None
     store, configs, console = Store(), planned(session), Console(highlight=False, soft_wrap=True)
-    missing = [config for config in configs if store.status(config).state != "done"]
+    todo = missing(store, configs)
     for config in configs:
         status = store.status(config)
         place = f" {status.epoch}/{config.epochs}" if status.state == "partial" else ""
         console.print(f"{config.key()}  {config.name():40} {status.state}{place}  {status.detail}".rstrip())
-    minutes = sum(map(estimated_seconds, missing)) / jobs(session.config) / 60
+    minutes = sum(map(estimated_seconds, todo)) / jobs(session.config) / 60
     console.print(
-        f"{len(configs)} runs for {len(session.items)} tests, {len(configs) - len(missing)} cached, "
+        f"{len(configs)} runs for {len(session.items)} tests, {len(configs) - len(todo)} cached, "
         f"about {minutes:.1f} minutes to train the rest with {jobs(session.config)} processes; nothing was trained"
     )
     return True
@@ -92,11 +93,16 @@ def trained(request: pytest.FixtureRequest) -> dict[str, Run]:
     """Every planned run, by key; trained now, side by side, unless the store has it."""
     config, configs = request.config, planned(request.session)
     source = Source(config.getoption("--data-root"), config.getoption("--download"))
-    capture = config.pluginmanager.getplugin("capturemanager")
+    store, capture = Store(), config.pluginmanager.getplugin("capturemanager")
     try:
-        with capture.global_and_fixture_disabled(), progress_line(configs) as on_event:
-            return ensure(Store(), configs, jobs=jobs(config), source=source, on_event=on_event)
+        with (
+            capture.global_and_fixture_disabled() if capture else nullcontext(),
+            progress_line(missing(store, configs)) as on_event,
+        ):
+            return ensure(store, configs, jobs=jobs(config), source=source, on_event=on_event)
     except TrainingFailedError as error:
+        if hasattr(config, "workerinput"):  # from an xdist worker, only a failure carries its words to the controller
+            pytest.fail(str(error), pytrace=False)
         pytest.exit(str(error), returncode=2)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("training stopped; the same command goes on from the last epoch of every run") from None
@@ -179,11 +185,25 @@ class Summary:
         store, rows = Store(), self.rows()
         keys = {key for row in rows for key in row.runs}
         finished = [run for _, run, _ in store.runs() if run is not None and run.config.key() in keys]
-        write_csv(rows, store.root / "claims.csv")
-        write_report(rows, finished, store.root / "report.html")
+        table, page = self.places(store, rows)
+        write_csv(rows, table)
+        write_report(rows, finished, page)
         terminalreporter.section(f"claims at scale {self.config.getoption('--scale')}")
         print_table(rows, terminalreporter._tw._file)
-        terminalreporter.line(f"rows: {store.root / 'claims.csv'}   page: {store.root / 'report.html'}")
+        terminalreporter.line(f"rows: {table}   page: {page}")
+
+    def places(self, store: Store, rows: Sequence[ClaimRow]) -> tuple[Path, Path]:
+        """Where to write: files of their own where a part of the claims would overwrite what has more of them."""
+        table, page = store.root / "claims.csv", store.root / "report.html"
+        try:
+            before = read_csv(table)
+        except (FileNotFoundError, ValueError):
+            return table, page
+        if {(row.claim, row.setting, row.control) for row in before} <= {
+            (row.claim, row.setting, row.control) for row in rows
+        }:
+            return table, page
+        return table.with_name("claims-part.csv"), page.with_name("report-part.html")
 
     def rows(self) -> list[ClaimRow]:
         """The recorded rows with Holm's p over the claims, not their controls: it is shown and flips nothing."""

@@ -19,9 +19,9 @@ CLAIM = Claim(
     title="Effective depth grows with label noise",
     statement="The larger the fraction of wrong training labels, the larger the effective depth of a network that has "
     f"fitted them: an ordered trend, and a rise by more than {MIN_RISE} layers from none to half.",
-    source="2202.09028 v9",
-    quantity="per seed, interpolated depth by noise fraction (exact count, nested, all wrong), in layers; a network "
-    "without a separable layer counts as L, which makes the rise smaller than it is",
+    source="arXiv:2202.09028 v9",
+    quantity="per seed, interpolated depth by noise fraction (exact count, nested, all wrong), in layers; without a "
+    "separable layer, L: under noise that makes the rise smaller than it is, on clean labels it leaves none",
     test="trend",
     margin=MIN_RISE,
     alpha=ALPHA,
@@ -46,36 +46,29 @@ SETTINGS = {
 PERMUTATIONS = ((1, 3, 0, 2), (2, 0, 3, 1))
 
 
-def depths(runs: Sequence[Run], eps: float) -> list[list[float]]:
-    def quantity(run: Run) -> float:
-        found = interpolated_depth(run.profile(), eps=eps)
-        return float(run.config.depth) if found is None else found
+def depth(run: Run, eps: float) -> float:
+    found = interpolated_depth(run.profile(), eps=eps)
+    return float(run.config.depth) if found is None else found
 
-    return pivot(runs, "noise", quantity)[1]
+
+def judge(runs: Sequence[Run], eps: float, permutations: Sequence[Sequence[int]] = (range(len(NOISE)),)) -> Verdict:
+    if reason := unfitted(runs):
+        return not_applicable(reason)
+    _, rows = pivot(runs, "noise", lambda run: depth(run, eps))
+    table = [[row[i] for i in permutations[seed % len(permutations)]] for seed, row in enumerate(rows)]
+    return trend(table, levels=NOISE, min_effect=MIN_RISE, alpha=ALPHA)
 
 
 def test_effective_depth_grows_with_label_noise(
     setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
 ) -> None:
     trained = runs(setting.runs)
-    reason = unfitted(trained)
-
-    def judge(eps: float) -> Verdict:
-        if reason:
-            return not_applicable(reason)
-        return trend(depths(trained, eps), levels=NOISE, min_effect=MIN_RISE, alpha=ALPHA)
-
-    assert verdict(judge) == SUPPORTED
+    assert verdict(lambda eps: judge(trained, eps)) == SUPPORTED
 
 
 def test_control_noise_fractions_permuted(
     setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
 ) -> None:
     trained = runs(setting.runs)
-
-    def judge(eps: float) -> Verdict:
-        table = depths(trained, eps)
-        permuted = [[row[i] for i in PERMUTATIONS[seed % 2]] for seed, row in enumerate(table)]
-        return trend(permuted, levels=NOISE, min_effect=MIN_RISE, alpha=ALPHA)
-
-    assert verdict(judge, control="The same with the noise fractions permuted across runs.") != SUPPORTED
+    control = "The same with the noise fractions permuted across runs."
+    assert verdict(lambda eps: judge(trained, eps, PERMUTATIONS), control=control) != SUPPORTED

@@ -17,9 +17,9 @@ CLAIM = Claim(
     id="c13-depth-shrinks",
     title="Effective depth shrinks with training",
     statement="On clean labels, the effective depth after training is smaller than that of the untrained network.",
-    source="2202.09028 v9, fig.",
-    quantity="per seed, interpolated depth at epoch 0 minus that after the last epoch, in layers; a network without "
-    "a separable layer counts as L, which makes the difference smaller than it is",
+    source="arXiv:2202.09028 v9, figure",
+    quantity="per seed, interpolated depth at epoch 0 minus that after the last epoch, in layers; without a separable "
+    "layer, L: at epoch 0 that makes the difference smaller than it is, at the end it leaves none",
     test="superiority",
     margin=MARGIN,
     alpha=ALPHA,

@@ -36,8 +36,9 @@ std::atomic<const RowKernels*>& kernels() {
 // Below this many matrix elements a thread costs more than it saves.
 constexpr int64_t elements_per_thread = 1 << 16;
 
-int useful_threads(int64_t n, int64_t d, int threads) {
-  const int64_t wanted = n * d / elements_per_thread;
+// And every thread has sums of its own for every class, to be set to zero and merged: it needs more rows than that.
+int useful_threads(int64_t n, int64_t d, int64_t n_classes, int threads) {
+  const int64_t wanted = std::min(n * d / elements_per_thread, n / n_classes);
   return static_cast<int>(std::max<int64_t>(1, std::min<int64_t>({threads, wanted, n})));
 }
 
@@ -58,7 +59,7 @@ void over_rows(int64_t n, int threads, const Work& work) {
   for (std::thread& other : others) other.join();
 }
 
-// partial[0] += partial[1] + ... in that order; all of `size` elements.
+// into += partial[0], then partial[1], ...: `size` elements each.
 template <class T>
 void merge_partials(const std::vector<std::vector<T>>& partial, T* into, int64_t size) {
   for (const std::vector<T>& part : partial)
@@ -152,7 +153,7 @@ int64_t first_bad_label(Labels y, int64_t n, int64_t n_classes) {
 
 void class_sums(const Matrix& x, Labels y, int64_t n_classes, int threads, const ClassSums& out) {
   const RowKernels& rows = *kernels().load();
-  threads = useful_threads(x.n, x.d, threads);
+  threads = useful_threads(x.n, x.d, n_classes, threads);
   std::fill_n(out.count, n_classes, int64_t{0});
   std::fill_n(out.sum, n_classes * x.d, 0.0);
   // The first thread sums into the output, the others into buffers of their own.
@@ -174,7 +175,7 @@ void class_sums(const Matrix& x, Labels y, int64_t n_classes, int threads, const
 void class_scores(const Matrix& x, Labels y, int64_t n_classes, const double* mean, int threads,
                   const ClassScores& out) {
   const RowKernels& rows = *kernels().load();
-  threads = useful_threads(x.n, x.d, threads);
+  threads = useful_threads(x.n, x.d, n_classes, threads);
   const bool gram = out.gram != nullptr;
   const CentreTable table = prepare(mean, n_classes, x.d, gram);
   const int64_t m = static_cast<int64_t>(table.active.size());

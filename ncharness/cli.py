@@ -16,7 +16,7 @@ from rich.table import Table
 from ncharness import ops
 from ncharness.config import RunConfig, grid
 from ncharness.depth import EPS_SWEEP, effective_depth
-from ncharness.parallel import Source, TrainingFailedError, available_cpus, ensure
+from ncharness.parallel import Source, TrainingFailedError, available_cpus, ensure, missing
 from ncharness.progress import progress_line
 from ncharness.provenance import facts
 from ncharness.record import Run
@@ -104,7 +104,7 @@ def _train(options: argparse.Namespace) -> int:
     store, configs = Store(), configs_from(options)
     if options.jobs < 1:
         raise ValueError(f"--jobs: expected at least 1, got {options.jobs}")
-    with progress_line(configs) as on_event:
+    with progress_line(missing(store, configs)) as on_event:
         source = Source(options.data_root, options.download)
         runs = ensure(store, configs, jobs=options.jobs, source=source, on_event=on_event)
     Console().print(_table([(store.path(run.config), run, "") for run in runs.values()]))

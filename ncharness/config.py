@@ -50,14 +50,13 @@ class RunConfig:
     def __post_init__(self) -> None:
         # JSON has no tuples; a configuration read back must equal the one written.
         object.__setattr__(self, "points", tuple(self.points))
-        for name in ("depth", "width", "epochs", "batch_size", "measurements"):
+        least = {"depth": 1, "width": 1, "epochs": 1, "batch_size": 1, "measurements": 1, "n_train": 1, "seed": 0}
+        for name, lowest in least.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}: expected an integer of at least 1, got {value!r}")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed: expected an integer of at least 0, got {self.seed!r}")
-        if self.n_train is not None and self.n_train < 1:
-            raise ValueError(f"n_train: expected at least 1 or None, got {self.n_train!r}")
+            if name == "n_train" and value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+                raise ValueError(f"{name}: expected an integer of at least {lowest}, got {value!r}")
         for name in ("noise", "lr", "momentum", "weight_decay"):
             value = float(getattr(self, name))
             object.__setattr__(self, name, value)  # 0 and 0.0 are one configuration with one key
@@ -124,5 +123,8 @@ class RunConfig:
 def grid(base: RunConfig, **axes: Iterable[Any]) -> list[RunConfig]:
     """Every combination of the named fields' values over `base`, the last field varying fastest."""
     names = list(axes)
+    for name, values in axes.items():
+        if isinstance(values, str):
+            raise TypeError(f"{name}: expected several values, got the string {values!r}")
     combinations = itertools.product(*(list(axes[name]) for name in names))
     return [base.replace(**dict(zip(names, values, strict=True))) for values in combinations]

@@ -98,8 +98,8 @@ def load(
       (0.5071, 0.4865, 0.4409), standard deviation (0.2673, 0.2564, 0.2762). Not augmented.
     - `svhn`: (3, 32, 32), normalised by (0.4377, 0.4438, 0.4728) and (0.1980, 0.2010, 0.1970).
     - `folder:<path>`: RGB images of one size in <path>/train/<class>/ and <path>/test/<class>/, normalised by
-      the mean and standard deviation of each channel over the whole training part. A relative path is below
-      `root`, where there is one. Its results are those of the files: JPEG copies of CIFAR-10 are not `cifar10`.
+      the mean and standard deviation of each channel over the whole training part. The path is absolute, as it
+      stands for the data in a run's key. Its results are those of the files: JPEG copies of CIFAR-10 are not `cifar10`.
 
     Training samples come in one fixed order in which every beginning is as balanced over the classes as it can
     be; `n_train` takes a beginning, so smaller sets are parts of larger ones. `seed` drives the label noise and
@@ -189,7 +189,10 @@ def _read(name: str, root: Path | None, download: bool) -> _Parts:
     if name in _TORCHVISION:
         return _torchvision(name, root, download)
     if name.startswith("folder:"):
-        return _folder((root or Path()) / Path(name.removeprefix("folder:")).expanduser())
+        path = Path(name.removeprefix("folder:")).expanduser()
+        if not path.is_absolute():  # the name stands for the data in a run's key, so it must mean one place
+            raise ValueError(f"name: expected folder: and an absolute path, got {name!r}")
+        return _folder(path)
     close = difflib.get_close_matches(name, KNOWN, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise ValueError(f"name: expected one of {', '.join(KNOWN)}, got {name!r}{hint}")
@@ -259,8 +262,7 @@ def _folder(path: Path) -> _Parts:
     missing = [part for part in ("train", "test") if not (path / part).is_dir()]
     if missing:
         raise FileNotFoundError(
-            f"name: expected train/<class>/ and test/<class>/ below {path}, got no {' and no '.join(missing)}; "
-            "a relative path is below the data root (--data-root or $NCHARNESS_DATA)"
+            f"name: expected train/<class>/ and test/<class>/ below {path}, got no {' and no '.join(missing)}"
         )
 
     from torchvision.datasets import ImageFolder

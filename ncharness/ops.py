@@ -255,7 +255,9 @@ def class_scores(
     features: Tensor, labels: Tensor | None, means: Tensor, *, nearest: bool = True, gram: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pass 2: nearest (n,) int64, scatter (C,), gram (C, C) and directional (C, C) float64, given the class means."""
-    if means.shape[1:] != features.shape[1:]:
+    if gram and labels is None:
+        raise ValueError("gram: needs labels")
+    if means.ndim != 2 or len(means) < 1 or means.shape[1:] != features.shape[1:]:
         raise ValueError(f"means: expected shape (C, {features.shape[1]}) as features, got {tuple(means.shape)}")
     first, second, third, fourth = torch.ops.ncharness.class_scores(features, labels, means, nearest, gram)
     return first, second, third, fourth

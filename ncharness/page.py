@@ -144,7 +144,7 @@ def _test(row: ClaimRow, names: Mapping[str, str]) -> Html:
         "quantity": row.quantity,
         "test": row.test,
         "precondition": row.precondition or "-",
-        "power": f"{number(row.power)} by design",
+        "power": "-" if row.power is None else f"{number(row.power)} by design",
         "effect": number(row.effect),
         "interval": interval(row),
         "margin": number(row.margin),
@@ -215,7 +215,8 @@ def _svg(figure: Figure, prefix: str, words: str) -> Html:
     svg = svg[svg.index("<svg") :]
     view = re.search(r'viewBox="[^"]*"', svg)
     label = html.escape(words)
-    svg = re.sub(r"<svg[^>]*>", f'<svg role="img" aria-label="{label}" {view.group() if view else ""}>', svg, count=1)
+    opening = f'<svg role="img" aria-label="{label}" {view.group() if view else ""}>'
+    svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)  # a template would read backslashes in it
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # it would style the whole page
     return Html(re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg))
 

@@ -7,19 +7,21 @@ several processes of one thread beat one process with all threads.
 
 import multiprocessing
 import os
-import queue
 import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ncharness.config import RunConfig
 from ncharness.record import Run
 from ncharness.store import Store
-from ncharness.train import State
 
 
 class Event(NamedTuple):
@@ -55,6 +57,14 @@ def estimated_seconds(config: RunConfig) -> float:
     return 5e-11 * (config.depth + 1) * per_layer * config.epochs * (config.n_train or 4000)
 
 
+def missing(store: Store, configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The runs that are not finished, each once, the longest first."""
+    unique = {config.key(): config for config in configs}.values()
+    return sorted(
+        (config for config in unique if store.status(config).state != "done"), key=estimated_seconds, reverse=True
+    )
+
+
 def ensure(
     store: Store,
     configs: Sequence[RunConfig],
@@ -65,100 +75,110 @@ def ensure(
 ) -> dict[str, Run]:
     """All the runs, by key; those that are not finished are trained by up to `jobs` processes.
 
-    Raises TrainingFailedError when a run fails or a worker dies; finished runs and checkpoints stay. On Ctrl-C the
-    workers are stopped and KeyboardInterrupt goes on: the next call resumes every run from its last epoch.
+    A process that dies leaves its run to the others. Raises TrainingFailedError when a run fails or is left over;
+    finished runs and checkpoints stay. On Ctrl-C the workers are stopped and KeyboardInterrupt goes on: the next call
+    resumes every run from its last epoch.
     """
-    wanted = {config.key(): config for config in configs}
-    missing = sorted(
-        (config for config in wanted.values() if store.status(config).state != "done"),
-        key=estimated_seconds,
-        reverse=True,
-    )
-    if missing:
-        _train_all(store, missing, max(1, min(jobs, len(missing))), source or Source(), on_event)
+    ended: list[int] = []
+    if todo := missing(store, configs):
+        ended = _train_all(store, todo, max(1, min(jobs, len(todo))), source or Source(), on_event)
     runs = {}
-    for key, config in wanted.items():
+    for config in configs:
         run = store.load(config)
         if run is None:
-            raise TrainingFailedError(f"{config.name()} was not trained")
-        runs[key] = run
+            why = f"a training process ended with exit code {', '.join(map(str, ended)) or '0'}"
+            raise TrainingFailedError(f"{config.name()} was not finished: {why}; start again to resume")
+        runs[config.key()] = run
     return runs
 
 
 def _train_all(
     store: Store, configs: Sequence[RunConfig], jobs: int, source: Source, on_event: Callable[[Event], None]
-) -> None:
+) -> list[int]:
+    """Trains the runs and returns the exit codes of workers that did not end well."""
     context = multiprocessing.get_context("spawn")
-    events: multiprocessing.Queue[Event] = context.Queue()
-    arguments = (str(store.root), [config.to_dict() for config in configs], source, events)
-    workers = [context.Process(target=_work, args=arguments, daemon=True) for _ in range(jobs)]
-    for worker in workers:
-        worker.start()
+    workers: dict[Connection, BaseProcess] = {}
+    ended: list[int] = []
     try:
-        while any(worker.is_alive() for worker in workers):
-            _pass_on(events, on_event, timeout=0.2)
-            _check_alive(workers)
-        _pass_on(events, on_event, timeout=0.0)
-        _check_alive(workers)
+        with _deaf_to_ctrl_c():  # which reaches the workers too: they inherit this, and the parent stops them
+            for _ in range(jobs):
+                # A pipe each: a worker that is killed while it reports blocks no other.
+                reader, writer = context.Pipe(duplex=False)
+                arguments = (str(store.root), [config.to_dict() for config in configs], source, writer)
+                workers[reader] = context.Process(target=_work, args=arguments, daemon=True)
+                workers[reader].start()
+                writer.close()  # the worker's end is the only one left: its death ends the pipe
+        open_pipes = set(workers)
+        while open_pipes:
+            for ready in connection.wait(list(open_pipes)):
+                reader = cast(Connection, ready)
+                try:
+                    event = reader.recv()
+                except EOFError:
+                    open_pipes.remove(reader)
+                    workers[reader].join()
+                    if code := workers[reader].exitcode:
+                        ended.append(code)
+                    continue
+                if event.kind == "failed":
+                    raise TrainingFailedError(event.text)
+                on_event(event)
     finally:
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.join()
+        for worker in workers.values():
+            if worker.pid is not None:
+                worker.terminate()
+                worker.join()
+        for reader in workers:
+            reader.close()
+    return ended
 
 
-def _pass_on(events: Any, on_event: Callable[[Event], None], *, timeout: float) -> None:
-    while True:
-        try:
-            event = events.get(timeout=timeout) if timeout else events.get_nowait()
-        except queue.Empty:
-            return
-        if event.kind == "failed":
-            raise TrainingFailedError(event.text)
-        on_event(event)
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only that one hears signals
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
-def _check_alive(workers: Sequence[BaseProcess]) -> None:
-    for worker in workers:
-        if worker.exitcode not in (None, 0):
-            raise TrainingFailedError(
-                f"a training process ended with exit code {worker.exitcode}; start again to resume"
-            )
-
-
-def _work(root: str, configs: list[dict[str, Any]], source: Source, events: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops the workers
+def _work(root: str, configs: list[dict[str, Any]], source: Source, events: Connection) -> None:
     store, parent = Store(root), multiprocessing.parent_process()
     pending = [RunConfig.from_dict(values) for values in configs]
     while pending:
         before = len(pending)
-        pending = [config for config in pending if not _take(store, config, source, events, parent)]
+        pending = [config for config in pending if not _take(store, config, source, events)]
         if len(pending) == before:
+            if parent is not None and not parent.is_alive():
+                return
             time.sleep(0.5)  # all that is left is being trained elsewhere
 
 
-def _take(store: Store, config: RunConfig, source: Source, events: Any, parent: Any) -> bool:
+def _take(store: Store, config: RunConfig, source: Source, events: Connection) -> bool:
     """Trains a run unless somebody else does; whether it is done."""
-    key = config.key()
 
-    def on_epoch(state: State) -> None:
-        if not parent.is_alive():  # killed outright: nobody waits for the rest
+    def send(kind: str, epoch: int = 0, loss: float = float("nan"), text: str = "") -> None:
+        try:
+            events.send(Event(kind, config.key(), epoch, loss, text))
+        except BrokenPipeError:  # the parent was killed outright, and nobody waits for the rest
             os._exit(1)
-        events.put(Event("epoch", key, state.epoch, state.loss))
 
     try:
         run = store.train(
             config,
             data_root=source.root,
             download=source.download,
-            on_epoch=on_epoch,
-            on_problem=lambda text: events.put(Event("problem", key, text=text)),
+            on_epoch=lambda state: send("epoch", state.epoch, state.loss),
+            on_problem=lambda text: send("problem", text=text),
             wait=False,
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         # Told in one line to whoever started this; the worker's own traceback would only be noise.
-        events.put(Event("failed", key, text=f"{config.name()}: {type(error).__name__}: {error}"))
+        send("failed", text=f"{config.name()}: {type(error).__name__}: {error}")
         return True
     if run is not None:
-        events.put(Event("done", key, config.epochs))
+        send("done", config.epochs)
     return run is not None

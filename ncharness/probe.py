@@ -212,5 +212,5 @@ def _sweep_scores(
             predicted.append(scores.flatten(1).argmax(dim=1))
     labels = torch.cat(seen_labels) if seen_labels else torch.empty(0)
     if not len(labels):
-        raise ValueError("held_out: expected at least one sample, got none")
+        raise ValueError(f"{'batches' if keep_scatter else 'held_out'}: expected at least one sample, got none")
     return {name: float(count) / len(labels) for name, count in wrong.items()}, torch.cat(predicted), labels

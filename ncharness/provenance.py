@@ -14,14 +14,24 @@ from ncharness import ops
 def facts() -> dict[str, str | int]:
     """What a result depends on besides its configuration; plain JSON values."""
     return {
-        "version": metadata.version("ncharness"),
+        "version": _version("ncharness"),
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "backend": ops.backend().name,
+        "numpy": _version("numpy"),
+        "scikit-learn": _version("scikit-learn"),
+        "mnist1d": _version("mnist1d"),
+        "backend": ": ".join(ops.backend()),
         "threads": torch.get_num_threads(),
         "device": f"CPU ({platform.machine()})",
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # not installed, or imported from a tree that is only on the path
+        return "not installed"
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from ncharness import data, provenance
 from ncharness.config import SCHEMA, RunConfig
 from ncharness.record import Run, rows_from_lists
 from ncharness.train import State, train
+
+_TRAINING = threading.Lock()
+"""One training at a time in a process: the number of threads that it sets is the whole process's."""
 
 
 class CorruptFileError(Exception):
@@ -62,7 +66,7 @@ class Store:
         except CorruptFileError as error:
             return Status("corrupt", detail=error.why)
         try:
-            header = _read_header(path / "checkpoint.pt")[0]
+            header = _read_header(path / "checkpoint.pt")
         except FileNotFoundError:
             return Status("missing")
         except CorruptFileError as error:
@@ -81,7 +85,7 @@ class Store:
 
     def runs(self) -> Iterator[tuple[Path, Run | None, str]]:
         """Every directory of the store: (path, finished run or None, why there is none)."""
-        for path in sorted(self.root.glob("*_*/")):
+        for path in sorted(path for path in self.root.glob("*_*") if path.is_dir()):
             try:
                 yield path, read_result(path / "result.json"), ""
             except FileNotFoundError:
@@ -106,7 +110,7 @@ class Store:
         because the bits of a run would depend on their number.
         """
         try:
-            with self._locked(config, wait=wait), _one_thread():
+            with self._locked(config, wait=wait), _TRAINING, _one_thread():
                 return self._load_or_train(config, data_root, download, on_epoch, on_problem)
         except filelock.Timeout:
             return None
@@ -126,6 +130,8 @@ class Store:
             on_problem(f"{error}; training the run again")
         path, started = self.path(config), time.monotonic()
         path.mkdir(parents=True, exist_ok=True)
+        for leftover in path.glob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink()
         resume = None
         try:
             resume = read_checkpoint(path / "checkpoint.pt", config)
@@ -223,7 +229,8 @@ def write_checkpoint(file: Path, config: RunConfig, state: State) -> None:
 
 def read_checkpoint(file: Path, config: RunConfig) -> State:
     """The state of an unfinished run; FileNotFoundError, or CorruptFileError before anything is unpickled."""
-    header, payload = _read_header(file)
+    header = _read_header(file)
+    payload = file.read_bytes().partition(b"\n")[2]
     if header["key"] != config.key() or header["sha256"] != hashlib.sha256(payload).hexdigest():
         raise CorruptFileError(file, "corrupt (its checksum does not match)")
     values = torch.load(io.BytesIO(payload), weights_only=True)
@@ -232,7 +239,7 @@ def read_checkpoint(file: Path, config: RunConfig) -> State:
 
 def _unfinished(path: Path) -> str:
     try:
-        header = _read_header(path / "checkpoint.pt")[0]
+        header = _read_header(path / "checkpoint.pt")
     except FileNotFoundError:
         return "empty"
     except CorruptFileError as error:
@@ -240,11 +247,12 @@ def _unfinished(path: Path) -> str:
     return f"partial, epoch {header['epoch']} of {header['epochs']}"
 
 
-def _read_header(file: Path) -> tuple[dict[str, Any], bytes]:
-    line, _, payload = file.read_bytes().partition(b"\n")
+def _read_header(file: Path) -> dict[str, Any]:
+    with file.open("rb") as opened:
+        line = opened.readline(1000)
     try:
         header = json.loads(line)
-        return {name: header[name] for name in ("key", "epoch", "epochs", "sha256")}, payload
+        return {name: header[name] for name in ("key", "epoch", "epochs", "sha256")}
     except (ValueError, TypeError, KeyError):
         raise CorruptFileError(file, "corrupt (its header cannot be read)") from None
 
@@ -255,6 +263,6 @@ def _checksum(body: dict[str, Any]) -> str:
 
 def _write(file: Path, content: bytes) -> None:
     """All or nothing: a reader sees the old file or the new one, whenever this process is killed."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content)
     temporary.replace(file)

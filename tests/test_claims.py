@@ -147,6 +147,18 @@ def test_workers_of_xdist_end_in_the_same_rows(first_table: list[dict[str, str]]
     assert result.stdout.count("claims at scale small") == 1
 
 
+def test_a_part_of_the_claims_does_not_overwrite_the_whole(trained_store: Path, tmp_path: Path) -> None:
+    folder, root = write_claims(tmp_path / "claims", epochs=2), tmp_path / "runs"
+    shutil.copytree(trained_store, root)
+    shutil.copy(trained_store.parent / "claims.csv", root)
+    before = (root / "claims.csv").read_bytes()
+    result = run_pytest(folder, root, "-k", "control")
+    assert result.returncode == 0, result.stdout
+    assert (root / "claims.csv").read_bytes() == before
+    assert "claims-part.csv" in result.stdout
+    assert len((root / "claims-part.csv").read_text().splitlines()) == 2
+
+
 def test_plan_lists_the_runs_and_trains_nothing(trained_store: Path, tmp_path: Path) -> None:
     folder = write_claims(tmp_path / "claims", epochs=2)
     root = tmp_path / "runs"

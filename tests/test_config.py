@@ -72,6 +72,9 @@ def test_name_is_readable() -> None:
         ("points", ("middle",)),
         ("seed", -1),
         ("n_train", 0),
+        ("n_train", 2.5),
+        ("n_train", True),
+        ("seed", True),
         ("noise_kind", "some"),
     ],
 )
@@ -120,6 +123,11 @@ def test_measured_epochs_include_the_untrained_and_the_last(epochs: int, measure
     assert measured[-1] == epochs
     assert measured == sorted(set(measured))
     assert len(measured) <= max(measurements, 3)
+
+
+def test_grid_refuses_a_string_for_several_values() -> None:
+    with pytest.raises(TypeError, match="data: expected several values, got the string 'digits'"):
+        grid(RunConfig(), data="digits")
 
 
 def test_grid_varies_the_last_field_fastest() -> None:

@@ -444,12 +444,14 @@ def test_image_folders_are_standardised_by_their_own_training_part(tmp_path):
     scaled = stored["train"][0] / 255.0
     mean, std = scaled.mean((0, 2, 3)), scaled.std((0, 2, 3))
     std[2] = 1.0
-    for name, root in ((f"folder:{tmp_path / 'insects'}", None), ("folder:insects", tmp_path)):
-        loaded = data.load(name, root=root)
-        assert_prepared(loaded, stored["train"], stored["test"], mean, std)
-        assert (loaded.name, loaded.n_classes) == (name, 2)
-        assert loaded.train_x.shape == (6, 3, 4, 6)
-        assert not loaded.train_x[:, 2].any()
+    name = f"folder:{tmp_path / 'insects'}"
+    loaded = data.load(name)
+    assert_prepared(loaded, stored["train"], stored["test"], mean, std)
+    assert (loaded.name, loaded.n_classes) == (name, 2)
+    assert loaded.train_x.shape == (6, 3, 4, 6)
+    assert not loaded.train_x[:, 2].any()
+    with pytest.raises(ValueError, match="an absolute path, got 'folder:insects'"):
+        data.load("folder:insects", root=tmp_path)
 
 
 @needs_torchvision
@@ -459,7 +461,7 @@ def test_image_folders_that_do_not_fit_are_refused(tmp_path):
     ):
         data.load(f"folder:{tmp_path}")
     write_folder(tmp_path, parts=[("train", 2)])
-    with pytest.raises(FileNotFoundError, match=r"got no test; .*--data-root"):
+    with pytest.raises(FileNotFoundError, match=r"got no test$"):
         data.load(f"folder:{tmp_path}")
     write_folder(tmp_path, parts=[("test", 2)], classes=("ant", "cat"))
     with pytest.raises(ValueError, match=r"^name: expected the same classes .* got one with \['bee', 'cat'\]"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ncharness import RunConfig, Store, grid
-from ncharness.parallel import Event, TrainingFailedError, available_cpus, ensure, estimated_seconds
+from ncharness.parallel import Event, TrainingFailedError, available_cpus, ensure, estimated_seconds, missing
 
 
 def test_two_processes_train_every_run_once_with_the_bits_of_one(tiny: RunConfig, tmp_path: Path) -> None:
@@ -48,7 +48,14 @@ if __name__ == "__main__":
 def start(tmp_path: Path, name: str, epochs: int) -> subprocess.Popen[str]:
     script = tmp_path / f"{name}.py"
     script.write_text(SCRIPT.format(root=str(tmp_path / "runs"), epochs=epochs))
-    return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A session of its own, so that a signal can go to all of its processes, as a terminal's Ctrl-C does.
+    return subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def test_two_copies_at_once_share_the_work(tmp_path: Path) -> None:
@@ -86,7 +93,7 @@ def test_interrupting_stops_the_workers_and_keeps_the_epochs(tmp_path: Path) -> 
     parent, store = start(tmp_path, "interrupted", epochs=100_000), Store(tmp_path / "runs")
     configs = [RunConfig(depth=2, width=16, n_train=200, epochs=100_000, measurements=3, seed=s) for s in range(3)]
     wait_for(lambda: sum(store.status(config).epoch > 2 for config in configs) == 2)
-    parent.send_signal(signal.SIGINT)
+    os.killpg(parent.pid, signal.SIGINT)
     _, errors = parent.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors
     assert errors.count("Traceback") == 1, "the workers end without a word"
@@ -107,6 +114,27 @@ def test_a_killed_worker_is_reported(tiny: RunConfig, tmp_path: Path) -> None:
 
     with pytest.raises(TrainingFailedError, match="exit code -9; start again to resume"):
         ensure(Store(tmp_path), [tiny.replace(epochs=2000)], jobs=1, on_event=kill)
+
+
+def test_the_run_of_a_killed_worker_is_taken_over(tiny: RunConfig, tmp_path: Path) -> None:
+    killed: list[int] = []
+
+    def kill_one(event: Event) -> None:
+        workers = [worker.pid for worker in multiprocessing.active_children() if worker.pid]
+        if event.epoch == 2 and not killed and len(workers) == 2:
+            killed.append(workers[0])
+            os.kill(workers[0], signal.SIGKILL)
+
+    configs = grid(tiny.replace(epochs=300), seed=range(2))
+    runs = ensure(Store(tmp_path), configs, jobs=2, on_event=kill_one)
+    assert len(killed) == 1
+    assert list(runs) == [config.key() for config in configs]
+
+
+def test_missing_runs_come_once_and_the_longest_first(tiny: RunConfig, tmp_path: Path) -> None:
+    long, done, store = tiny.replace(epochs=9), tiny.replace(seed=1), Store(tmp_path)
+    store.train(done)
+    assert missing(store, [tiny, done, long, tiny]) == [long, tiny]
 
 
 def test_estimates_grow_with_every_cost(tiny: RunConfig) -> None:

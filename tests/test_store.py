@@ -1,5 +1,6 @@
 """The run store: identity, resuming after any death, locks, and files that cannot be believed."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import torch
 from ncharness import RunConfig, Store
 from ncharness.config import SCHEMA
 from ncharness.record import Run
-from ncharness.store import CorruptFileError, read_checkpoint, read_result
+from ncharness.store import CorruptFileError, read_checkpoint, read_result, write_result
 from ncharness.train import State
 
 
@@ -126,6 +127,41 @@ def test_a_killed_process_loses_at_most_the_epoch_in_progress(tmp_path: Path) ->
     assert first == [at.epoch + 1]
 
 
+def test_a_write_that_is_cut_short_leaves_the_old_file_and_no_trace(
+    store: Store, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, file = loaded(store, config), store.path(config) / "result.json"
+    before = file.read_bytes()
+
+    def killed(*_: object) -> None:
+        raise StoppedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(StoppedError):
+            write_result(file, dataclasses.replace(run, rows=run.rows[:3]))
+    assert file.read_bytes() == before
+    file.unlink()
+    assert len(list(file.parent.glob(".*"))) == 1, "what was being written"
+    store.train(config)
+    assert sorted(path.name for path in file.parent.iterdir()) == ["model.pt", "result.json"]
+
+
+def test_two_trainings_in_one_process_leave_its_threads_as_they_were(config: RunConfig, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    configs = [config.replace(seed=seed) for seed in (1, 2, 3)]
+    threads = [threading.Thread(target=Store(tmp_path).train, args=(each,)) for each in configs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert found == 2
+    assert {loaded(Store(tmp_path), each).provenance["threads"] for each in configs} == {1}
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -225,6 +261,7 @@ def test_the_store_lists_what_it_holds(store: Store, config: RunConfig) -> None:
     unfinished = config.replace(seed=7)
     train_until(store, unfinished, 1)
     (store.root / "empty_0000000000").mkdir()
+    (store.root / "my_notes.txt").write_text("not a run")
     corrupt = store.root / "corrupt_1111111111"
     corrupt.mkdir()
     (corrupt / "result.json").write_text("{")
