@@ -101,11 +101,12 @@ def trained(request: pytest.FixtureRequest) -> dict[str, Run]:
         ):
             return ensure(store, configs, jobs=jobs(config), source=source, on_event=on_event)
     except TrainingFailedError as error:
-        if hasattr(config, "workerinput"):  # from an xdist worker, only a failure carries its words to the controller
-            pytest.fail(str(error), pytrace=False)
-        pytest.exit(str(error), returncode=2)
+        why = str(error)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("training stopped; the same command goes on from the last epoch of every run") from None
+    if hasattr(config, "workerinput"):  # from an xdist worker, only a failure carries its words to the controller
+        pytest.fail(why, pytrace=False)
+    pytest.exit(why, returncode=2)
 
 
 @pytest.fixture
