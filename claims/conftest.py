@@ -46,6 +46,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--jobs: expected at least 1, got {jobs}")
     if root is not None and not root.is_dir() and not config.getoption("--download"):
         raise pytest.UsageError(f"--data-root: there is no directory {root}; name another, or add --download")
+    try:
+        Store()
+    except NotADirectoryError as error:
+        raise pytest.UsageError(str(error)) from None
     if config.getoption("--plan") and config.getoption("numprocesses", default=None):
         raise pytest.UsageError("--plan: works without -n")
     config.pluginmanager.register(Summary(config), "claims-summary")

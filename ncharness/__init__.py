@@ -5,11 +5,14 @@ from ncharness.depth import depth_profile, effective_depth, interpolated_depth
 from ncharness.metrics import ClassMeasure, cdnv, directional_cdnv, measure, nc1, ncc, ncc_accuracy
 from ncharness.ops import backend
 from ncharness.probe import LayerReport, capture, measure_layers
+from ncharness.provenance import facts
 from ncharness.record import Row, Run
 from ncharness.stats import ClassStats, class_stats
 from ncharness.store import Store
 from ncharness.train import train
 from ncharness.verdict import Outcome, Verdict, equivalence, superiority, trend
+
+__version__ = str(facts()["version"])
 
 __all__ = [
     "ClassMeasure",

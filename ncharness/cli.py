@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingFailedError as error:
         print(f"ncharness: {error}", file=sys.stderr)
         return 1
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"ncharness: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ncharness", description="Effective depth and neural collapse.")
+    parser.add_argument("--version", action="version", version=f"ncharness {facts()['version']}")
     verbs = parser.add_subparsers(required=True, metavar="command")
     train = verbs.add_parser(
         "train", help="train runs", description="Train runs. Any option takes several values, 4,6,8: every combination."
@@ -107,7 +108,7 @@ def _train(options: argparse.Namespace) -> int:
     with progress_line(missing(store, configs)) as on_event:
         source = Source(options.data_root, options.download)
         runs = ensure(store, configs, jobs=options.jobs, source=source, on_event=on_event)
-    Console().print(_table([(store.path(run.config), run, "") for run in runs.values()]))
+    _print_runs([(store.path(run.config), run, "") for run in runs.values()])
     return 0
 
 
@@ -117,26 +118,31 @@ def _ls(_: argparse.Namespace) -> int:
     if not entries:
         print(f"no runs in {store.root}")
         return 0
-    Console().print(_table(entries))
+    _print_runs(entries)
     return 0
 
 
-def _table(entries: Sequence[tuple[Path, Run | None, str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "key", "state"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("train error", "test error", *(f"depth({eps:g})" for eps in EPS_SWEEP)):
-        table.add_column(heading, justify="right")
+def _print_runs(entries: Sequence[tuple[Path, Run | None, str]]) -> None:
+    """A line per run: errors of the network, and effective depth d at each eps."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("run", overflow="fold")
+    table.add_column("key", no_wrap=True)
+    for heading in ("train", "test", *(f"d {eps:g}" for eps in EPS_SWEEP)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("state", overflow="fold")
     for path, run, detail in entries:
         name, _, key = path.name.rpartition("_")
         if run is None:
-            table.add_row(escape(name), key, escape(detail))
+            table.add_row(escape(name), key, *["-"] * (2 + len(EPS_SWEEP)), escape(detail))
             continue
         profile = run.profile()
         depths = ["none" if (depth := effective_depth(profile, eps=eps)) is None else str(depth) for eps in EPS_SWEEP]
-        errors = [f"{run.scalar('error', split=split):.4f}" for split in ("train", "test")]
-        table.add_row(escape(name), key, "done", *errors, *depths)
-    return table
+        errors = [f"{run.scalar('error', split=split):.3f}" for split in ("train", "test")]
+        table.add_row(escape(name), key, *errors, *depths, "done")
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160  # a file or a pipe has no edge to fold at
+    console.print(table)
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -166,6 +172,8 @@ def _show(options: argparse.Namespace) -> int:
 
 def _report(_: argparse.Namespace) -> int:
     store = Store()
+    if not (store.root / "claims.csv").exists():
+        raise ValueError(f"there is no {store.root / 'claims.csv'}; `pytest claims` writes it")
     rows = read_csv(store.root / "claims.csv")
     keys = {key for row in rows for key in row.runs}
     runs = [run for _, run, _ in store.runs() if run is not None and run.config.key() in keys]

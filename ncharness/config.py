@@ -62,6 +62,8 @@ class RunConfig:
             object.__setattr__(self, name, value)  # 0 and 0.0 are one configuration with one key
             if not 0.0 <= value < float("inf"):
                 raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
+        if self.momentum >= 1.0:
+            raise ValueError(f"momentum: expected a number in [0, 1), got {self.momentum!r}")
         if self.noise > 1.0:
             raise ValueError(f"noise: expected a fraction in [0, 1], got {self.noise!r}")
         choices = {

@@ -18,7 +18,8 @@ def cdnv(stats: ClassStats, *, pairs: bool = False) -> Tensor:
 
     Galanti, György & Hutter (arXiv:2112.15121) and arXiv:2202.09028, section 1: Var with 1/n, factor 1/2. Returns a
     float64 scalar, or with `pairs` the symmetric (C, C) matrix with NaN on its diagonal. Empty classes are left out
-    of every pair (NaN in the matrix); fewer than two classes give NaN. Two classes with one mean give inf.
+    of every pair (NaN in the matrix); fewer than two classes give NaN. Two classes with one mean give inf. Takes
+    O(C^2) memory.
     """
     variance, sq_distance = stats.variance, _sq_distances(stats.mean)
     values = torch.where(sq_distance == 0, torch.inf, (variance[:, None] + variance) / (2 * sq_distance))
@@ -147,7 +148,10 @@ def nc1(stats: ClassStats, gram: Tensor) -> Tensor:
     if means.shape[0] < 2 or not bool(means.isfinite().all()):
         return torch.full((), torch.nan, dtype=torch.float64, device=means.device)
     centred = means - means.mean(dim=0)
-    values, vectors = torch.linalg.eigh(centred @ centred.T)
+    between = centred @ centred.T
+    if not bool(between.isfinite().all()):  # too large to square
+        return torch.full((), torch.nan, dtype=torch.float64, device=means.device)
+    values, vectors = torch.linalg.eigh(between)
     kept = values > NC1_RTOL * values[-1]
     within = (vectors * (gram[filled][:, filled] @ vectors)).sum(dim=0)  # v_k^T G v_k, at least 0 as G is a Gram
     ratios: Tensor = within.clamp_min(0.0)[kept] / values[kept].square()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 try:
-    from ncharness import _core
+    import ncharness._core as _core
 
     _missing = ""
 except ImportError as error:
@@ -41,12 +41,12 @@ class Backend(NamedTuple):
 def backend() -> Backend:
     """The implementation behind the ops for CPU tensors and numpy arrays."""
     if _core is None:
-        return Backend(
-            "torch",
-            f"the native extension ncharness._core could not be imported ({_missing}); after a plain `pip install .` "
-            "run from the source tree, Python finds the tree instead of the installed package: use `pip install -e .` "
-            "or `python -P`",
+        hint = (
+            "; after a plain `pip install .`, Python started in the source tree finds the tree, not the installed "
+            "package: use `pip install -e .` or `python -P`"
         )
+        why = f"the native extension could not be imported ({_missing})"
+        return Backend("torch", why + (hint if _missing.startswith("No module") else ""))
     return Backend("cpu", f"native kernels, instruction set {_core.level()} of {', '.join(_core.levels())}")
 
 

@@ -130,8 +130,9 @@ def measure_layers(
 ) -> LayerReport:
     """NCC error and class statistics of several layers over a data set, in two forward sweeps.
 
-    `batches` yields (inputs, labels) and is iterated twice: a list or a DataLoader that does not shuffle or augment
-    (a different order or other labels the second time is an error). Features are flattened to (n, d) and measured
+    `batches` yields pairs of tensors (inputs, labels) and is iterated twice: a list or a DataLoader that does not
+    shuffle or augment. Other labels or another order the second time are an error; other inputs for the same labels,
+    as augmentation gives them, are not noticed. Features are flattened to (n, d) and measured
     inside the forward pass, so that one layer's activations are alive at a time. Measured in eval mode without
     gradients; every module's mode is restored. The statistics are the exact two-pass ones of `class_stats`.
     """
@@ -158,6 +159,13 @@ def measure_layers(
     )
 
 
+def _pair(batch: object) -> tuple[Tensor, Tensor]:
+    if isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch):
+        return batch[0], batch[1]
+    parts = ", ".join(type(part).__name__ for part in batch) if isinstance(batch, tuple | list) else "no pair"
+    raise TypeError(f"batches: expected pairs of tensors (inputs, labels), got a {type(batch).__name__} ({parts})")
+
+
 def _sweep_sums(
     model: nn.Module, batches: Batches, names: Sequence[str], n_classes: int
 ) -> tuple[dict[str, ClassStats], Tensor]:
@@ -169,7 +177,9 @@ def _sweep_sums(
         x = ops.as_features(output.flatten(1))
         count, total = ops.class_sums(x, ops.as_labels(seen_labels[-1], x), n_classes)
         if name in ran:
-            raise ValueError(f"layers: {name} ran more than once in one forward pass; its rows would count twice")
+            raise ValueError(
+                f"layers: {name} ran more than once in one forward pass, so its rows would count twice; name another"
+            )
         ran.add(name)
         if name in sums:
             sums[name] = (sums[name][0] + count, sums[name][1] + total)
@@ -177,7 +187,7 @@ def _sweep_sums(
             sums[name] = (count, total)
 
     with _hooked(model, names, add):
-        for inputs, labels in batches:
+        for inputs, labels in map(_pair, batches):
             seen_labels.append(labels)
             ran.clear()
             model(inputs)
@@ -204,7 +214,7 @@ def _sweep_scores(
             stats[name].scatter += scatter
 
     with _hooked(model, list(stats), score):
-        for inputs, labels in batches:
+        for inputs, labels in map(_pair, batches):
             seen_labels.append(labels)
             scores = model(inputs)
             if not isinstance(scores, Tensor):

@@ -51,6 +51,8 @@ class Store:
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root or os.environ.get("NCHARNESS_RUNS") or "runs")
+        if self.root.exists() and not self.root.is_dir():
+            raise NotADirectoryError(f"root: expected a directory for the runs ($NCHARNESS_RUNS), got {self.root}")
 
     def path(self, config: RunConfig) -> Path:
         """The directory of a run. Only the key is matched, so a renamed readable part is still found."""
@@ -76,7 +78,7 @@ class Store:
     def load(self, config: RunConfig) -> Run | None:
         """A finished run, or None; raises CorruptFileError for a result that fails its own checksum."""
         file = self.path(config) / "result.json"
-        if not file.exists():
+        if not file.is_file():
             return None
         run = read_result(file)
         if run.config != config:
@@ -129,7 +131,6 @@ class Store:
         except CorruptFileError as error:
             on_problem(f"{error}; training the run again")
         path, started = self.path(config), time.monotonic()
-        path.mkdir(parents=True, exist_ok=True)
         for leftover in path.glob(".*.tmp"):  # of a process that was killed while it wrote
             leftover.unlink()
         resume = None
@@ -149,6 +150,7 @@ class Store:
             download=download,
         )
         state = resume
+        path.mkdir(parents=True, exist_ok=True)
         for state in train(config, dataset, resume):
             write_checkpoint(path / "checkpoint.pt", config, state)
             on_epoch(state)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -254,6 +254,8 @@ def seeds_needed(
         return None
     # The sign test's own power and the chance of no seed beyond `max_difference` are exact, quick, and upper bounds:
     # only where they suffice is there need to simulate.
+    from scipy import stats  # half a second, which no process that only trains should pay
+
     normal = stats.norm(effect, max(sd, 1e-12 * distance))
     sizes = np.arange(_MOST_SEEDS + 1)
     bound = stats.binom.sf(stats.binom.isf(alpha, sizes, 0.5), sizes, normal.cdf(effect + distance))
@@ -330,6 +332,8 @@ def _page_p(tables: Floats) -> Floats:
     the sign test on the rise rejects with probability at most alpha by itself, and p is the larger of the two.
     """
     k = tables.shape[-1]
+    from scipy import stats
+
     flat = tables.reshape(-1, *tables.shape[-2:])
     ranks = (k + 1) / 2 + 0.5 * sum(np.sign(flat - flat[..., [j]]) for j in range(k))
     statistic = ranks.sum(axis=1) @ np.arange(1, k + 1)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import ncharness
 from ncharness import RunConfig, Store
 from ncharness.cli import _parser, configs_from, main
 
@@ -51,7 +52,7 @@ def test_a_finished_run_is_shown_without_training(capsys: pytest.CaptureFixture[
     assert main(["train", *TINY]) == 0
     printed = capsys.readouterr().out
     assert "mlp-L03-H16-digits-p0.00-s0" in printed
-    assert "depth(0.05)" in printed
+    assert "d 0.05" in printed
 
 
 def test_ls_lists_finished_unfinished_and_corrupt_runs(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,8 +61,37 @@ def test_ls_lists_finished_unfinished_and_corrupt_runs(store: Store, capsys: pyt
     assert main(["ls"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
-    assert "done" in lines[1]
-    assert "corrupt" in lines[2]
+    assert lines[1].rstrip().endswith("done")
+    assert lines[2].rstrip().endswith("corrupt (its checksum does not match)")
+
+
+def test_a_table_of_runs_is_whole_on_a_narrow_terminal(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main(["ls"]) == 0
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert store.path(RunConfig(depth=3, width=16, n_train=200, epochs=4, measurements=3)).name[-10:] in printed
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["train", *TINY], ["show", "x"], ["report"]])
+def test_a_file_where_the_store_should_be_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NCHARNESS_RUNS", str(tmp_path / "file"))
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "NCHARNESS_RUNS" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"ncharness {ncharness.__version__}\n"
 
 
 def test_ls_of_an_empty_store_says_so(
@@ -99,6 +129,7 @@ def test_report_without_claims_says_what_is_missing(capsys: pytest.CaptureFixtur
     ("arguments", "message"),
     [
         (["--depth", "many"], "--depth: expected an integer, got 'many'"),
+        (["--momentum", "1"], "momentum: expected a number in [0, 1), got 1.0"),
         (["--noise", "2"], "noise: expected a fraction in [0, 1], got 2.0"),
         (["--arch", "vit"], "arch: expected one of mlp, conv, convres, got 'vit'"),
         (["--jobs", "0"], "--jobs: expected at least 1, got 0"),

@@ -198,6 +198,12 @@ def test_effective_depth_counts_the_measured_layers_from_one():
     assert report.effective_depth(eps=0.1) == 2
 
 
+@pytest.mark.parametrize("batch", [torch.zeros(2, 4), (torch.zeros(2, 4),), {"x": 1}, (torch.zeros(2, 4), [0, 1])])
+def test_batches_that_are_not_pairs_of_tensors_are_refused(batch):
+    with pytest.raises(TypeError, match=r"^batches: expected pairs of tensors \(inputs, labels\), got a"):
+        measure_layers(torch.nn.Sequential(torch.nn.Linear(4, 2)), [batch], layers=["0"], n_classes=2)
+
+
 def test_held_out_rows_are_measured_against_the_training_centres():
     model = convolutional()
     (inputs, labels), (others, other_labels) = images(), images(31, seed=1)

@@ -277,4 +277,5 @@ def test_the_root_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tm
     assert Store().root == Path("runs")
     monkeypatch.setenv("NCHARNESS_RUNS", str(tmp_path))
     assert Store().root == tmp_path
-    assert Store(os.devnull).root == Path(os.devnull)
+    with pytest.raises(NotADirectoryError, match="root: expected a directory"):
+        Store(os.devnull)
