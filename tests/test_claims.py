@@ -63,7 +63,7 @@ def trained_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which the runs of CLAIM_FILE are finished."""
     root = tmp_path_factory.mktemp("claims") / "runs"
     folder = write_claims(root.parent, epochs=2)
-    result = run_pytest(folder, root)
+    result = run_pytest(folder, root, "--jobs", "1")
     assert result.returncode == 0, result.stdout
     (root / "claims.csv").rename(root.parent / "claims.csv")
     return root
@@ -86,6 +86,16 @@ def run_pytest(folder: Path, root: Path, *arguments: str) -> "subprocess.Complet
     return subprocess.run(
         command(folder, *arguments), capture_output=True, text=True, env=environment, cwd=folder, timeout=120
     )
+
+
+def run_inside(pytester: pytest.Pytester, folder: Path, root: Path, *arguments: str) -> pytest.RunResult:
+    """The same in this process, for claims whose runs are finished: a process spends seconds on imports alone."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("NCHARNESS_RUNS", str(root))
+        patched.setenv("COLUMNS", "100")
+        return pytester.runpytest_inprocess(
+            str(folder), f"--rootdir={folder}", f"-c{folder / 'pytest.ini'}", *arguments
+        )
 
 
 def table_of(root: Path) -> list[dict[str, str]]:
@@ -115,21 +125,23 @@ def test_table_csv_and_page_at_the_end(trained_store: Path, tmp_path: Path) -> N
     assert before == {file: file.stat().st_mtime_ns for file in trained_store.rglob("result.json")}, "cached runs stay"
 
 
-def test_outcomes_of_tests_follow_the_verdicts(trained_store: Path, tmp_path: Path) -> None:
+def test_outcomes_of_tests_follow_the_verdicts(trained_store: Path, tmp_path: Path, pytester: pytest.Pytester) -> None:
     folder = write_claims(tmp_path / "claims", epochs=2, more=OUTCOMES)
-    result = run_pytest(folder, trained_store, "-rA")
-    assert result.returncode == 1
-    for line in (
-        "PASSED test_numbers.py::test_supported[digits]",
-        "PASSED test_numbers.py::test_control_in_order[digits]",
-        "FAILED test_numbers.py::test_refuted[digits]",
-        "FAILED test_numbers.py::test_control_that_is_supported[digits]",
+    result = run_inside(pytester, folder, trained_store, "-rA")
+    printed = result.stdout.str()
+    assert result.ret == 1
+    for outcome, test in (
+        ("PASSED", "test_supported"),
+        ("PASSED", "test_control_in_order"),
+        ("FAILED", "test_refuted"),
+        ("FAILED", "test_control_that_is_supported"),
     ):
-        assert line in result.stdout
-    assert result.stdout.count("SKIPPED [1]") == 2
-    assert "nothing was fitted: error 0.3" in result.stdout
-    assert "per seed: 0.5, 0.25, 0.5, 0.25, 0.5" in result.stdout
-    assert "1 FAILED" in result.stdout  # in the line of counts below the table
+        lines = [line for line in printed.splitlines() if f"test_numbers.py::{test}[digits]" in line]
+        assert any(line.startswith(outcome) for line in lines), test
+    assert printed.count("SKIPPED [1]") == 2
+    assert "nothing was fitted: error 0.3" in printed
+    assert "per seed: 0.5, 0.25, 0.5, 0.25, 0.5" in printed
+    assert "1 FAILED" in printed  # in the line of counts below the table
     rows = table_of(trained_store)
     assert sorted(row["verdict"] for row in rows if row["control"] == "false") == [
         "INCONCLUSIVE",
@@ -147,28 +159,32 @@ def test_workers_of_xdist_end_in_the_same_rows(first_table: list[dict[str, str]]
     assert result.stdout.count("claims at scale small") == 1
 
 
-def test_a_part_of_the_claims_does_not_overwrite_the_whole(trained_store: Path, tmp_path: Path) -> None:
+def test_a_part_of_the_claims_does_not_overwrite_the_whole(
+    trained_store: Path, tmp_path: Path, pytester: pytest.Pytester
+) -> None:
     folder, root = write_claims(tmp_path / "claims", epochs=2), tmp_path / "runs"
     shutil.copytree(trained_store, root)
     shutil.copy(trained_store.parent / "claims.csv", root)
     before = (root / "claims.csv").read_bytes()
-    result = run_pytest(folder, root, "-k", "control")
-    assert result.returncode == 0, result.stdout
+    result = run_inside(pytester, folder, root, "-k", "control")
+    printed = result.stdout.str()
+    assert result.ret == 0, printed
     assert (root / "claims.csv").read_bytes() == before
-    assert "claims-part.csv" in result.stdout
+    assert "claims-part.csv" in printed
     assert len((root / "claims-part.csv").read_text().splitlines()) == 2
 
 
-def test_plan_lists_the_runs_and_trains_nothing(trained_store: Path, tmp_path: Path) -> None:
+def test_plan_lists_the_runs_and_trains_nothing(trained_store: Path, tmp_path: Path, pytester: pytest.Pytester) -> None:
     folder = write_claims(tmp_path / "claims", epochs=2)
     root = tmp_path / "runs"
     shutil.copytree(trained_store, root)
     shutil.rmtree(next(path.parent for path in root.rglob("result.json")))
     before = sorted(root.rglob("*"))
-    result = run_pytest(folder, root, "--plan")
-    assert result.returncode == 0, result.stdout
-    assert "5 runs for 2 tests, 4 cached" in result.stdout
-    assert (result.stdout.count(" missing"), result.stdout.count(" done")) == (1, 4)
+    result = run_inside(pytester, folder, root, "--plan")
+    printed = result.stdout.str()
+    assert result.ret == 0, printed
+    assert "5 runs for 2 tests, 4 cached" in printed
+    assert (printed.count(" missing"), printed.count(" done")) == (1, 4)
     assert sorted(root.rglob("*")) == before
 
 
@@ -193,7 +209,7 @@ def test_a_data_set_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> Non
     folder = write_claims(tmp_path / "claims", epochs=2)
     file = folder / "test_numbers.py"
     file.write_text(file.read_text().replace("BASE = RunConfig(", "BASE = RunConfig(data='digitss', "))
-    result = run_pytest(folder, tmp_path / "runs")
+    result = run_pytest(folder, tmp_path / "runs", "--jobs", "1")
     assert result.returncode == 2
     (line,) = [line for line in result.stdout.splitlines() if "digitss" in line and "Exit" in line]
     assert "did you mean" in line
@@ -201,12 +217,17 @@ def test_a_data_set_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> Non
 
 
 def test_killed_interrupted_and_corrupted_it_ends_in_the_same_table(tmp_path: Path) -> None:
-    folder, root = write_claims(tmp_path / "claims", epochs=60), tmp_path / "runs"
+    folder, root = write_claims(tmp_path / "claims", epochs=12), tmp_path / "runs"
     environment = {**os.environ, "NCHARNESS_RUNS": str(root)}
     for how in (signal.SIGKILL, signal.SIGINT):
         finished = len(list(root.rglob("result.json")))
         process = subprocess.Popen(
-            command(folder), env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command(folder, "--jobs", "1"),
+            env=environment,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         deadline = time.monotonic() + 60
         while len(list(root.rglob("result.json"))) <= finished and process.poll() is None:
@@ -221,7 +242,7 @@ def test_killed_interrupted_and_corrupted_it_ends_in_the_same_table(tmp_path: Pa
     assert len(broken) >= 2
     victim = min(root.rglob("result.json"))
     victim.write_text(victim.read_text()[:-50])
-    result = run_pytest(folder, root)
+    result = run_pytest(folder, root, "--jobs", "1")
     assert result.returncode == 0, result.stdout
     assert f"{victim} is corrupt" in result.stderr
     assert "training the run again" in result.stderr
