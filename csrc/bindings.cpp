@@ -1,9 +1,7 @@
-// The only file that knows Python: addresses and sizes in, numpy arrays out, the GIL released around the
-// work.
-#include <pybind11/numpy.h>
+// The only file that knows Python: addresses and sizes in, the GIL released around the work. ncharness.ops, its only
+// caller, answers for what lies behind the addresses.
 #include <pybind11/pybind11.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <tuple>
@@ -17,79 +15,122 @@ namespace ncharness {
 namespace {
 
 // (address, dtype code, n, d, row stride in elements): what numpy arrays and torch tensors both can say of
-// themselves.
-using Address = std::tuple<uintptr_t, int, int64_t, int64_t, int64_t>;
+// themselves; and (address, type code) of labels.
+using Features = std::tuple<uintptr_t, int, int64_t, int64_t, int64_t>;
+using Classes = std::tuple<uintptr_t, int>;
 
-Matrix matrix(const Address& address) {
-  const auto [data, dtype, n, d, row_stride] = address;
-  check(dtype == 0 || dtype == 1, "features: unknown dtype code " + std::to_string(dtype));
+template <class T>
+T* at(uintptr_t address, const char* name) {
+  check(address % alignof(T) == 0, std::string(name) + ": the address is not aligned");
+  return reinterpret_cast<T*>(address);
+}
+
+Matrix matrix(const Features& features) {
+  const auto [data, dtype, n, d, row_stride] = features;
+  check(dtype >= 0 && dtype <= 3, "features: unknown dtype code " + std::to_string(dtype));
   check(n >= 0 && d >= 1 && row_stride >= 0,
         "features: expected n >= 0, d >= 1 and a row stride >= 0, got n = " + std::to_string(n) +
             ", d = " + std::to_string(d) + ", row stride = " + std::to_string(row_stride));
   check(n == 0 || data != 0, "features: the address is null");
+  const int64_t size = dtype == 0 ? 4 : dtype == 1 ? 8 : 2;
+  check(data % static_cast<uintptr_t>(size) == 0, "features: the address is not aligned");
   return {reinterpret_cast<const void*>(data), static_cast<DType>(dtype), n, d, row_stride};
 }
 
-Labels checked_labels(uintptr_t address, int64_t n, int64_t n_classes) {
-  check(n == 0 || address != 0, "labels: the address is null");
-  const Labels y = reinterpret_cast<Labels>(address);
-  const int64_t bad = first_bad_label(y, n, n_classes);
-  check(bad < 0, "labels: expected values in [0, " + std::to_string(n_classes) + "), got " +
-                     (bad < 0 ? "" : std::to_string(y[bad])) + " at index " + std::to_string(bad));
-  return y;
+Labels labels(const Classes& classes, int64_t n) {
+  const auto [data, type] = classes;
+  check(type >= 0 && type <= 2, "labels: unknown type code " + std::to_string(type));
+  check(n == 0 || data != 0, "labels: the address is null");
+  const uintptr_t size = type == 0 ? 8 : type == 1 ? 4 : 1;
+  check(data % size == 0, "labels: the address is not aligned");
+  return {reinterpret_cast<const void*>(data), static_cast<LabelType>(type)};
 }
 
-void check_sizes(int64_t n_classes, int threads) {
-  check(n_classes >= 1, "n_classes: expected at least 1, got " + std::to_string(n_classes));
+void check_sizes(int64_t n_classes, int64_t d, int threads) {
+  check(n_classes >= 1 && n_classes <= INT32_MAX, "n_classes: expected at least 1, got " + std::to_string(n_classes));
+  check(d >= 1 && d <= INT64_MAX / 64 / n_classes,
+        "mean: expected d >= 1 and fewer than 2^57 elements, got d = " + std::to_string(d));
   check(threads >= 1, "threads: expected at least 1, got " + std::to_string(threads));
 }
 
-py::tuple py_class_sums(const Address& features, uintptr_t labels, int64_t n_classes, int threads) {
-  check_sizes(n_classes, threads);
-  const Matrix x = matrix(features);
-  py::array_t<int64_t> count(n_classes);
-  py::array_t<double> sum({n_classes, x.d});
-  const ClassSums out = {count.mutable_data(), sum.mutable_data()};
-  {
-    py::gil_scoped_release release;
-    class_sums(x, checked_labels(labels, x.n, n_classes), n_classes, threads, out);
-  }
-  return py::make_tuple(count, sum);
+void check_label(int64_t bad, const Labels& y, int64_t n_classes) {
+  if (bad < 0) return;
+  check(false, "labels: expected values in [0, " + std::to_string(n_classes) + "), got " +
+                   std::to_string(label_at(y, bad)) + " at index " + std::to_string(bad));
 }
 
-py::tuple py_class_scores(const Address& features, uintptr_t labels,
-                          const py::array_t<double, py::array::c_style>& mean, bool want_nearest, bool gram,
-                          int threads) {
-  check(mean.ndim() == 2, "mean: expected shape (n_classes, d), got " + std::to_string(mean.ndim()) + " dimensions");
-  const int64_t n_classes = mean.shape(0);
-  check_sizes(n_classes, threads);
+ClassStats stats(uintptr_t count, uintptr_t mean, uintptr_t scatter) {
+  check(count != 0 && mean != 0 && scatter != 0, "stats: an address is null");
+  return {at<int64_t>(count, "count"), at<double>(mean, "mean"), at<double>(scatter, "scatter")};
+}
+
+void py_add_rows(const Features& features, const Classes& classes, int64_t n_classes, int threads, uintptr_t count,
+                 uintptr_t mean, uintptr_t scatter) {
   const Matrix x = matrix(features);
-  check(mean.shape(1) == x.d,
-        "mean: expected " + std::to_string(x.d) + " columns as in features, got " + std::to_string(mean.shape(1)));
-  check(labels != 0 || x.n == 0 || !gram, "gram: needs labels");
-  const int64_t side = gram ? n_classes : 0;
-  py::array_t<int64_t> nearest(want_nearest ? x.n : 0);
-  py::array_t<double> scatter(n_classes), gram_out({side, side}), directional({side, side});
-  const ClassScores out = {want_nearest ? nearest.mutable_data() : nullptr, scatter.mutable_data(),
-                           gram ? gram_out.mutable_data() : nullptr, gram ? directional.mutable_data() : nullptr};
-  const double* means = mean.data();
+  const Labels y = labels(classes, x.n);
+  check_sizes(n_classes, x.d, threads);
+  const ClassStats into = stats(count, mean, scatter);
+  int64_t bad = 0;
   {
     py::gil_scoped_release release;
-    const Labels y = labels == 0 ? nullptr : checked_labels(labels, x.n, n_classes);
-    class_scores(x, y, n_classes, means, threads, out);
-    if (!y) std::fill_n(out.scatter, n_classes, 0.0);
+    bad = add_rows(x, y, n_classes, threads, into);
   }
-  return py::make_tuple(nearest, scatter, gram_out, directional);
+  check_label(bad, y, n_classes);
+}
+
+std::unique_ptr<Centres> py_centres(uintptr_t mean, int64_t n_classes, int64_t d, bool wide, bool gram, int threads) {
+  check_sizes(n_classes, d, threads);
+  check(mean != 0, "mean: the address is null");
+  const double* means = at<double>(mean, "mean");
+  py::gil_scoped_release release;
+  return std::make_unique<Centres>(means, n_classes, d, wide, gram, threads);
+}
+
+void py_class_scores(const Features& features, const Classes& classes, const Centres& centres, int threads,
+                     uintptr_t nearest, uintptr_t gram, uintptr_t directional) {
+  const Matrix x = matrix(features);
+  check_sizes(centres.n_classes(), x.d, threads);
+  check(x.d == centres.d(), "features: expected " + std::to_string(centres.d()) + " columns as the centres have, got " +
+                                std::to_string(x.d));
+  check((x.dtype == DType::float64) == centres.wide(), "features: the centres were prepared for another dtype");
+  check((gram != 0) == centres.gram() && (directional != 0) == centres.gram(),
+        "gram: wanted and prepared for must agree");
+  check(x.n == 0 || nearest != 0, "nearest: the address is null");
+  const Labels y = centres.gram() ? labels(classes, x.n) : Labels{nullptr, LabelType::int64};
+  const ClassScores out = {at<int64_t>(nearest, "nearest"), at<double>(gram, "gram"),
+                           at<double>(directional, "directional")};
+  int64_t bad = 0;
+  {
+    py::gil_scoped_release release;
+    bad = class_scores(x, y, centres, threads, out);
+  }
+  check_label(bad, y, centres.n_classes());
+}
+
+double py_cdnv(uintptr_t count, uintptr_t mean, uintptr_t scatter, int64_t n_classes, int64_t d, int threads) {
+  check_sizes(n_classes, d, threads);
+  const ClassStats of = stats(count, mean, scatter);
+  py::gil_scoped_release release;
+  return cdnv(of.count, of.mean, of.scatter, n_classes, d, threads);
+}
+
+uint64_t py_read(const Features& features, int threads) {
+  const Matrix x = matrix(features);
+  check_sizes(1, x.d, threads);
+  py::gil_scoped_release release;
+  return read(x, threads);
 }
 
 }  // namespace
 }  // namespace ncharness
 
 PYBIND11_MODULE(_core, m) {
-  m.doc() = "Class sums and class scores of feature matrices; ncharness.ops is the way in.";
-  m.def("class_sums", &ncharness::py_class_sums);  // -> count (C,), sum (C, d)
-  m.def("class_scores",
-        &ncharness::py_class_scores);  // -> nearest (n,), scatter (C,), gram, directional (C, C)
+  m.doc() = "Class statistics and class scores of feature matrices; ncharness.ops is the way in.";
+  m.def("add_rows", &ncharness::py_add_rows);  // to count (C,), mean (C, d), scatter (C,)
+  py::class_<ncharness::Centres>(m, "Centres").def(py::init(&ncharness::py_centres));
+  m.def("class_scores", &ncharness::py_class_scores);  // into nearest (n,), gram, directional (C, C)
+  m.def("cdnv", &ncharness::py_cdnv);
+  m.def("read", &ncharness::py_read);
   m.def("levels", [] {
     py::list names;
     for (const char* name : ncharness::levels()) names.append(name);

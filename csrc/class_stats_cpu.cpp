@@ -1,214 +1,243 @@
-// The two passes on the CPU: preparation, threads, and the merge of their partial sums in a fixed order.
-//
-// Threads are started per call and own one contiguous range of rows each. No pool outlives a call, so a
-// process may fork at any time, and the partition, hence every bit of the result, depends on the thread count
-// alone.
+// Pass 1 on the CPU: threads share the columns where rows are long, and otherwise the rows, whose statistics are then
+// merged in a fixed order.
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <stdexcept>
-#include <string>
-#include <system_error>
-#include <thread>
+#include <limits>
+#include <numeric>
 #include <vector>
 
+#include "buffer.hpp"
 #include "class_stats.hpp"
-#include "rows.hpp"
+#include "levels.hpp"
+#include "threads.hpp"
 
 namespace ncharness {
 namespace {
 
-std::vector<const RowKernels*> available() {
-  std::vector<const RowKernels*> found;
-#ifdef NCHARNESS_X86_LEVELS
-  if (__builtin_cpu_supports("avx512f")) found.push_back(&rows_avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&rows_avx2);
-#endif
-  found.push_back(&rows_portable);
-  return found;
-}
+// Sums of all classes below this many bytes stay in the first-level cache, and rows may be added in any order.
+constexpr int64_t cached_sums = 32 << 10;
 
-std::atomic<const RowKernels*>& kernels() {
-  static std::atomic<const RowKernels*> chosen{available().front()};
-  return chosen;
-}
+// Columns of a long row that a thread can take for itself.
+constexpr int64_t long_columns = 1024;
 
-// Below this many matrix elements a thread costs more than it saves.
-constexpr int64_t elements_per_thread = 1 << 16;
+// What one thread adds up apart from the sums; untouched classes take no memory but a count.
+struct Tally {
+  std::vector<int64_t> count;
+  Buffer<double> sum_sq;
+  Buffer<int32_t> order, start;
+  RowSums view;
 
-// And every thread has sums of its own for every class, to be set to zero and merged: it needs more rows than that.
-int useful_threads(int64_t n, int64_t d, int64_t n_classes, int threads) {
-  const int64_t wanted = std::min(n * d / elements_per_thread, n / n_classes);
-  return static_cast<int>(std::max<int64_t>(1, std::min<int64_t>({threads, wanted, n})));
-}
-
-// work(thread, begin, end) over the rows, the calling thread taking the first range.
-template <class Work>
-void over_rows(int64_t n, int threads, const Work& work) {
-  std::vector<std::thread> others;
-  others.reserve(static_cast<size_t>(threads));
-  const auto bound = [&](int t) { return n * t / threads; };
-  for (int t = 1; t < threads; ++t) {
-    try {
-      others.emplace_back([&, t] { work(t, bound(t), bound(t + 1)); });
-    } catch (const std::system_error&) {
-      work(t, bound(t), bound(t + 1));  // the system has no thread to give: same ranges, same bits, later
-    }
+  Tally(int64_t rows, int64_t n_classes, int64_t d, int lanes)
+      : count(static_cast<size_t>(n_classes)), sum_sq(buffer<double>(n_classes * lanes)) {
+    const bool sorted = n_classes * d * 2 * static_cast<int64_t>(sizeof(double)) > cached_sums && n_classes <= rows;
+    const int64_t chunk = sorted ? std::min(rows, std::max<int64_t>(256, 8 * n_classes)) : 0;
+    order = buffer<int32_t>(chunk);
+    start = buffer<int32_t>(sorted ? n_classes + 1 : 0);
+    view = {nullptr, count.data(), nullptr, nullptr, 0, sum_sq.get(), order.get(), start.get(), chunk};
   }
-  work(0, bound(0), bound(1));
-  for (std::thread& other : others) other.join();
-}
 
-// into += partial[0], then partial[1], ...: `size` elements each.
-template <class T>
-void merge_partials(const std::vector<std::vector<T>>& partial, T* into, int64_t size) {
-  for (const std::vector<T>& part : partial)
-    for (int64_t i = 0; i < size; ++i) into[i] += part[static_cast<size_t>(i)];
-}
-
-template <class T>
-std::vector<std::vector<T>> partials(int threads, int64_t size) {
-  return std::vector<std::vector<T>>(static_cast<size_t>(threads), std::vector<T>(static_cast<size_t>(size)));
-}
-
-// What Centres points into.
-struct CentreTable {
-  std::vector<double> shift, centred, sq_norm, cross;
-  std::vector<int64_t> active, active_of;
+  double squares(int64_t c, int lanes) const {
+    return std::accumulate(sum_sq.get() + c * lanes, sum_sq.get() + (c + 1) * lanes, 0.0);
+  }
 };
 
-CentreTable prepare(const double* mean, int64_t n_classes, int64_t d, bool gram) {
-  CentreTable table;
-  table.active_of.assign(static_cast<size_t>(n_classes), -1);
+// How many times its scatter the squared distances of a class to its origin may be. They are about twice the scatter
+// but where the first of more than so many rows is an outlier.
+constexpr int64_t lossless = 1 << 10;
+
+// Pass 1 of one thread; again, with means for origins, where too many digits would cancel.
+void sum_rows(const RowKernels& rows, const Matrix& x, const Labels& y, int64_t n_classes, int64_t begin, int64_t end,
+              Tally& tally) {
+  RowSums& view = tally.view;
+  rows.sum(x, y, n_classes, begin, end, view);
+  const auto cancels = [&](int64_t c) {
+    const double* sum = view.sum + c * view.stride;
+    const double squares = tally.squares(c, rows.lanes), shift_sq = std::inner_product(sum, sum + x.d, sum, 0.0);
+    return squares > static_cast<double>(lossless) * (squares - shift_sq / static_cast<double>(view.count[c]));
+  };
+  bool again = false;
   for (int64_t c = 0; c < n_classes; ++c) {
-    const double* m = mean + c * d;
-    if (!std::all_of(m, m + d, [](double v) { return std::isfinite(v); })) continue;
-    table.active_of[static_cast<size_t>(c)] = static_cast<int64_t>(table.active.size());
-    table.active.push_back(c);
+    const bool fresh = view.count[c] > lossless && (!view.before || view.before[c] == 0);
+    again |= fresh && cancels(c);
   }
-  const size_t m = table.active.size(), width = static_cast<size_t>(d);
-  table.shift.assign(width, 0);
-  for (int64_t c : table.active)
-    for (size_t j = 0; j < width; ++j) table.shift[j] += mean[c * d + static_cast<int64_t>(j)] / static_cast<double>(m);
-  table.centred.resize(m * width);
-  table.sq_norm.assign(m, 0);
-  for (size_t k = 0; k < m; ++k)
-    for (size_t j = 0; j < width; ++j) {
-      const double a = mean[table.active[k] * d + static_cast<int64_t>(j)] - table.shift[j];
-      table.centred[k * width + j] = a;
-      table.sq_norm[k] += a * a;
-    }
-  if (gram) {
-    table.cross.resize(m * m);
-    for (size_t b = 0; b < m; ++b)
-      for (size_t c = 0; c < m; ++c) {
-        double dot = 0;
-        for (size_t j = 0; j < width; ++j) dot += table.centred[b * width + j] * table.centred[c * width + j];
-        table.cross[b * m + c] = dot;
-      }
+  if (!again) return;
+  std::vector<int64_t> known(static_cast<size_t>(n_classes));
+  for (int64_t c = 0; c < n_classes; ++c) {
+    const bool fresh = !view.before || view.before[c] == 0;
+    known[static_cast<size_t>(c)] = fresh ? view.count[c] : view.before[c];
+    if (fresh && view.count[c] > 0)
+      for (int64_t j = 0; j < x.d; ++j)
+        view.origin[c * view.stride + j] += view.sum[c * view.stride + j] / static_cast<double>(view.count[c]);
+    view.count[c] = 0;
   }
-  return table;
+  const int64_t* before = view.before;
+  view.before = known.data();
+  rows.sum(x, y, n_classes, begin, end, view);
+  view.before = before;
 }
 
-// From the (n_active, n_active) partial sums to the (C, C) outputs; what has no mean stays 0.
-void scatter_gram(const std::vector<std::vector<double>>& grams, const std::vector<std::vector<double>>& directionals,
-                  const CentreTable& table, int64_t n_classes, const ClassScores& out) {
-  const size_t m = table.active.size();
-  std::vector<double> gram(m * m), directional(m * m);
-  merge_partials(grams, gram.data(), static_cast<int64_t>(m * m));
-  merge_partials(directionals, directional.data(), static_cast<int64_t>(m * m));
-  std::fill_n(out.gram, n_classes * n_classes, 0.0);
-  std::fill_n(out.directional, n_classes * n_classes, 0.0);
-  for (size_t k = 0; k < m; ++k)
-    for (size_t l = 0; l < m; ++l) {
-      const int64_t at = table.active[k] * n_classes + table.active[l];
-      out.gram[at] = gram[std::min(k, l) * m + std::max(k, l)];
-      out.directional[at] = directional[k * m + l];
+double at_least_0(double value) { return value < 0 ? 0 : value; }  // NaN stays
+
+// Rows against the means so far, each thread its own columns of all of them: there is nothing to merge.
+void add_columns(const Matrix& x, const Labels& y, int64_t n_classes, int threads, const ClassStats& stats) {
+  const RowKernels& rows = kernels();
+  const Buffer<double> sums = buffer<double>(n_classes * x.d);
+  const size_t classes = static_cast<size_t>(n_classes);
+  std::vector<std::vector<double>> scatter(static_cast<size_t>(threads), std::vector<double>(classes));
+  std::vector<Tally> tallies;
+  for (int t = 0; t < threads; ++t) tallies.emplace_back(x.n, n_classes, x.d, rows.lanes);
+  over_rows(x.d, threads, 64, [&](int t, int64_t from, int64_t to) {
+    const int64_t size = bytes_of(x.dtype), d = to - from;
+    const Matrix columns = {static_cast<const char*>(x.data) + from * size, x.dtype, x.n, d, x.row_stride};
+    Tally& tally = tallies[static_cast<size_t>(t)];
+    RowSums& view = tally.view;
+    view.before = stats.count;
+    view.origin = stats.mean + from;
+    view.sum = sums.get() + from;
+    view.stride = x.d;
+    sum_rows(rows, columns, y, n_classes, 0, x.n, tally);
+    for (int64_t c = 0; c < n_classes; ++c) {
+      if (view.count[c] == 0) continue;
+      const double share = 1 / static_cast<double>(stats.count[c] + view.count[c]);
+      double *mean = view.origin + c * x.d, shift_sq[4] = {};
+      const double* sum = view.sum + c * x.d;
+      for (int64_t j = 0; j < d; ++j) {
+        const double shift = sum[j] * share;
+        mean[j] += shift;
+        shift_sq[j % 4] += sum[j] * shift;
+      }
+      scatter[static_cast<size_t>(t)][static_cast<size_t>(c)] =
+          tally.squares(c, rows.lanes) - (shift_sq[0] + shift_sq[1] + shift_sq[2] + shift_sq[3]);
     }
+  });
+  for (size_t c = 0; c < classes; ++c) {
+    for (const std::vector<double>& part : scatter) stats.scatter[c] += at_least_0(part[c]);
+    stats.count[c] += tallies[0].count[c];
+  }
+}
+
+// Adds one thread's rows (Chan, Golub & LeVeque, STAN-CS-79-773).
+void merge(const Tally& part, int64_t n_classes, int64_t d, int lanes, const ClassStats& into) {
+  for (int64_t c = 0; c < n_classes; ++c) {
+    if (part.view.count[c] == 0) continue;
+    const double here = static_cast<double>(part.view.count[c]), before = static_cast<double>(into.count[c]);
+    const double *origin = part.view.origin + c * d, *sum = part.view.sum + c * d;
+    double* mean = into.mean + c * d;
+    double offset = 0, between = 0;
+    for (int64_t j = 0; j < d; ++j) {
+      const double own_offset = sum[j] / here, own_mean = origin[j] + own_offset;
+      offset += sum[j] * own_offset;
+      if (before > 0) {
+        const double delta = own_mean - mean[j];
+        between += delta * delta;
+        mean[j] += delta * (here / (before + here));
+      } else {
+        mean[j] = own_mean;
+      }
+    }
+    into.scatter[c] +=
+        at_least_0(part.squares(c, lanes) - offset) + (before > 0 ? between * (before * here / (before + here)) : 0);
+    into.count[c] += part.view.count[c];
+  }
+}
+
+// Rows in contiguous ranges, each thread with sums of its own for all columns.
+void add_ranges(const Matrix& x, const Labels& y, int64_t n_classes, int threads, const ClassStats& stats) {
+  const RowKernels& rows = kernels();
+  std::vector<Tally> tallies;
+  std::vector<Buffer<double>> tables;
+  for (int t = 0; t < threads; ++t) {
+    tallies.emplace_back(x.n / threads + 64, n_classes, x.d, rows.lanes);
+    RowSums& view = tallies.back().view;
+    view.origin = tables.emplace_back(buffer<double>(n_classes * x.d)).get();
+    view.sum = tables.emplace_back(buffer<double>(n_classes * x.d)).get();
+    view.stride = x.d;
+  }
+  over_rows(x.n, threads, 1, [&](int t, int64_t begin, int64_t end) {
+    sum_rows(rows, x, y, n_classes, begin, end, tallies[static_cast<size_t>(t)]);
+  });
+  for (const Tally& part : tallies) merge(part, n_classes, x.d, rows.lanes, stats);
 }
 
 }  // namespace
 
-std::vector<const char*> levels() {
-  std::vector<const char*> names;
-  for (const RowKernels* each : available()) names.push_back(each->name);
-  return names;
-}
-
-const char* level() { return kernels().load()->name; }
-
-void set_level(const char* name) {
-  for (const RowKernels* each : available())
-    if (std::string(each->name) == name) {
-      kernels() = each;
-      return;
-    }
-  throw std::invalid_argument("level: this processor or this build has no '" + std::string(name) + "'");
-}
-
-int64_t first_bad_label(Labels y, int64_t n, int64_t n_classes) {
-  const int64_t* bad = std::find_if(y, y + n, [=](int64_t label) { return label < 0 || label >= n_classes; });
-  return bad == y + n ? -1 : bad - y;
-}
-
-void class_sums(const Matrix& x, Labels y, int64_t n_classes, int threads, const ClassSums& out) {
-  const RowKernels& rows = *kernels().load();
-  threads = useful_threads(x.n, x.d, n_classes, threads);
-  std::fill_n(out.count, n_classes, int64_t{0});
-  std::fill_n(out.sum, n_classes * x.d, 0.0);
-  // The first thread sums into the output, the others into buffers of their own.
-  auto counts = partials<int64_t>(threads - 1, n_classes);
-  auto sums = partials<double>(threads - 1, n_classes * x.d);
-  over_rows(x.n, threads, [&](int t, int64_t begin, int64_t end) {
-    const size_t own = static_cast<size_t>(t) - 1;
-    int64_t* count = t == 0 ? out.count : counts[own].data();
-    double* sum = t == 0 ? out.sum : sums[own].data();
-    if (x.dtype == DType::float32)
-      rows.sum_f32(static_cast<const float*>(x.data), x.row_stride, x.d, y, begin, end, count, sum);
-    else
-      rows.sum_f64(static_cast<const double*>(x.data), x.row_stride, x.d, y, begin, end, count, sum);
+int64_t first_bad_label(const Labels& y, int64_t n, int64_t n_classes, int threads) {
+  std::vector<int64_t> bad(static_cast<size_t>(threads), -1);
+  over_rows(n, threads, 1, [&](int t, int64_t begin, int64_t end) {
+    const auto outside = [&](int64_t i) { return label_at(y, i) < 0 || label_at(y, i) >= n_classes; };
+    while (begin < end && !outside(begin)) ++begin;
+    if (begin < end) bad[static_cast<size_t>(t)] = begin;
   });
-  merge_partials(counts, out.count, n_classes);
-  merge_partials(sums, out.sum, n_classes * x.d);
+  const auto found = std::find_if(bad.begin(), bad.end(), [](int64_t index) { return index >= 0; });
+  return found == bad.end() ? -1 : *found;
 }
 
-void class_scores(const Matrix& x, Labels y, int64_t n_classes, const double* mean, int threads,
-                  const ClassScores& out) {
-  const RowKernels& rows = *kernels().load();
-  threads = useful_threads(x.n, x.d, n_classes, threads);
-  const bool gram = out.gram != nullptr;
-  const CentreTable table = prepare(mean, n_classes, x.d, gram);
-  const int64_t m = static_cast<int64_t>(table.active.size());
-  const Centres centres = {n_classes,
-                           x.d,
-                           mean,
-                           table.shift.data(),
-                           m,
-                           table.active.data(),
-                           table.centred.data(),
-                           table.sq_norm.data(),
-                           table.active_of.data(),
-                           gram ? table.cross.data() : nullptr};
-  auto scratch = partials<double>(threads, scratch_size(m));
-  auto scatters = partials<double>(threads, y ? n_classes : 0);
-  auto grams = partials<double>(threads, gram ? m * m : 0);
-  auto directionals = partials<double>(threads, gram ? m * m : 0);
-  over_rows(x.n, threads, [&](int t, int64_t begin, int64_t end) {
-    const size_t own = static_cast<size_t>(t);
-    const RowScores into = {out.nearest, scatters[own].data(), gram ? grams[own].data() : nullptr,
-                            gram ? directionals[own].data() : nullptr};
-    if (x.dtype == DType::float32)
-      rows.score_f32(static_cast<const float*>(x.data), x.row_stride, y, begin, end, centres, scratch[own].data(),
-                     into);
+int64_t add_rows(const Matrix& x, const Labels& y, int64_t n_classes, int threads, const ClassStats& stats) {
+  const int64_t bad = first_bad_label(y, x.n, n_classes, useful_threads(x.n, 16, threads));
+  if (bad >= 0) return bad;
+  threads = useful_threads(x.n, x.d, threads);
+  if (threads * long_columns <= x.d) {
+    add_columns(x, y, n_classes, threads, stats);
+  } else {
+    // Sums of its own are worth a thread's while where it has more rows than classes.
+    threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, x.n / n_classes)));
+    if (threads == 1)
+      add_columns(x, y, n_classes, 1, stats);
     else
-      rows.score_f64(static_cast<const double*>(x.data), x.row_stride, y, begin, end, centres, scratch[own].data(),
-                     into);
-  });
-  if (y) {
-    std::fill_n(out.scatter, n_classes, 0.0);
-    merge_partials(scatters, out.scatter, n_classes);
+      add_ranges(x, y, n_classes, threads, stats);
   }
-  if (gram) scatter_gram(grams, directionals, table, n_classes, out);
+  return -1;
+}
+
+double cdnv(const int64_t* count, const double* mean, const double* scatter, int64_t n_classes, int64_t d,
+            int threads) {
+  const RowKernels& rows = kernels();
+  constexpr int64_t block = 8;  // classes whose distances to all later ones are found together
+  std::vector<double> sums(static_cast<size_t>(n_classes));
+  const int64_t blocks = (n_classes + block - 1) / block;
+  std::atomic<int64_t> next{0};  // blocks get smaller, so threads take one when they are free; sums do not depend on it
+  threads = useful_threads(n_classes, n_classes * d / 2 + 1, threads);
+  std::vector<Buffer<double>> sq_distances;
+  for (int t = 0; t < threads; ++t) sq_distances.push_back(buffer<double>(block * n_classes));
+  over_rows(threads, threads, 1, [&](int t, int64_t, int64_t) {
+    double* sq_distance = sq_distances[static_cast<size_t>(t)].get();
+    for (int64_t b = next++; b < blocks; b = next++) {
+      const int64_t first = b * block, n_first = std::min(block, n_classes - first), others = n_classes - first;
+      rows.distances(mean + first * d, n_first, mean + first * d, others, d, sq_distance);
+      for (int64_t i = 0; i < n_first; ++i) {
+        if (count[first + i] == 0) continue;
+        const double own = scatter[first + i] / static_cast<double>(count[first + i]);
+        for (int64_t k = i + 1; k < others; ++k) {
+          if (count[first + k] == 0) continue;
+          const double other = scatter[first + k] / static_cast<double>(count[first + k]);
+          const double apart = sq_distance[i * others + k];
+          sums[static_cast<size_t>(first + i)] +=
+              apart == 0 ? std::numeric_limits<double>::infinity() : (own + other) / (2 * apart);
+        }
+      }
+    }
+  });
+  const auto filled = static_cast<double>(n_classes - std::count(count, count + n_classes, 0));
+  return std::accumulate(sums.begin(), sums.end(), 0.0) / (filled * (filled - 1) / 2);
+}
+
+uint64_t read(const Matrix& x, int threads) {
+  const RowKernels& rows = kernels();
+  threads = useful_threads(x.n, x.d, threads);
+  const int64_t size = bytes_of(x.dtype);
+  std::vector<uint64_t> sums(static_cast<size_t>(threads));
+  over_rows(x.n, threads, 1, [&](int t, int64_t begin, int64_t end) {
+    const char* data = static_cast<const char*>(x.data);
+    uint64_t& sum = sums[static_cast<size_t>(t)];
+    if (x.row_stride == x.d) {
+      sum = rows.read(data + begin * x.d * size, (end - begin) * x.d * size);
+    } else {
+      for (int64_t i = begin; i < end; ++i) sum += rows.read(data + i * x.row_stride * size, x.d * size);
+    }
+  });
+  uint64_t total = 0;
+  for (uint64_t sum : sums) total += sum;
+  return total;
 }
 
 }  // namespace ncharness

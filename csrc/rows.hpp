@@ -3,49 +3,103 @@
 
 #include <cstdint>
 
+#include "class_stats.hpp"
+
 namespace ncharness {
 
-// The class means as pass 2 wants them, prepared once per call.
-struct Centres {
-  int64_t n_classes;
-  int64_t d;
-  const double* mean;        // (C, d)
-  const double* shift;       // (d,) g, the mean of the finite class means
-  int64_t n_active;          // classes with a finite mean
-  const int64_t* active;     // (n_active,) their indices, ascending
-  const double* centred;     // (n_active, d) a_c = m_c - g
-  const double* sq_norm;     // (n_active,) ||a_c||^2
-  const int64_t* active_of;  // (C,) position among the active, or -1
-  const double* cross;       // (n_active, n_active) a_b . a_c, or null without the Gram
+// Pass 1 in one thread, over all columns or some. Sums are of x - origin, and the origin of a class is its mean so far
+// or else the first of its rows, so that nothing is lost to a common offset.
+struct RowSums {
+  const int64_t* before;  // (C,) rows of a class that its origin is the mean of; null: none
+  int64_t* count;         // (C,) 0 at the start
+  double* origin;         // (C, stride) set when a class without rows before first appears
+  double* sum;            // (C, stride) set to 0 when a class first appears
+  int64_t stride;
+  double* sum_sq;      // (C, lanes) likewise; to be added up
+  int32_t* order;      // (chunk_rows,) scratch
+  int32_t* start;      // (C + 1,) scratch
+  int64_t chunk_rows;  // rows sorted by class at a time, or 0: rows are taken as they come
 };
 
-// Outputs of one thread; gram and directional are (n_active, n_active).
+// The class means as pass 2 wants them; T is the type that rows are scored in. Scores are those of v = x - base, the
+// base being a common shift g or, for the Gram, the mean of the row's own class.
+template <class T>
+struct CentreView {
+  int64_t n_classes;
+  int64_t d;
+  int64_t n_active;        // classes with a finite mean
+  const double* mean;      // (C, d)
+  const int64_t* active;   // (n_active,) their indices, ascending
+  const int32_t* base_of;  // (C,) the base of a row by its label; null: base 0 for every row
+  int64_t stride;          // d, padded to whole vectors with zeros
+  const T* base;           // (bases, stride)
+  const T* base_rest;      // (bases, stride) what rounding took off the base
+  int64_t bias_stride;     // n_active, padded likewise
+  const T* bias;           // (bases, bias_stride) ||m_c - base||^2
+  const T* packed;  // -2 (m_c - g), g the mean of these, in panels: panel_begin() says where each begins; in each,
+                    // column by column
+  const T* direct;  // the same as (stride / lanes, direct_classes, lanes); null where classes are many or columns few
+  T slope, offset;  // keys of a row closer than offset + slope ||v|| may be in the wrong order
+};
+
+// Outputs of one thread; gram (n_active, gram_stride) and directional are those of the active classes.
 struct RowScores {
   int64_t* nearest;  // of the whole matrix, written at the rows of the range
-  double* scatter;
   double* gram;
   double* directional;
 };
 
-// Rows are scored in blocks of a few, over this many columns at a time: the block stays in the first-level
-// cache.
-constexpr int64_t max_block_rows = 4;
-constexpr int64_t block_columns = 512;
-
-// Scratch of one thread, in doubles: the block's shifted rows and their dot products.
-constexpr int64_t scratch_size(int64_t n_active) { return max_block_rows * (block_columns + n_active); }
+constexpr int64_t tile_columns = 256;  // a group of rows times these many columns lies in the first-level cache
+constexpr int64_t max_direct = 12;     // classes at most whose sums need no panels
+constexpr int64_t min_direct_columns = 128;
+constexpr int64_t block_classes = 512;  // scored at a time before they are ranked, unless the Gram wants all
 
 struct RowKernels {
   const char* name;
-  void (*sum_f32)(const float* x, int64_t row_stride, int64_t d, const int64_t* y, int64_t begin, int64_t end,
-                  int64_t* count, double* sum);
-  void (*sum_f64)(const double* x, int64_t row_stride, int64_t d, const int64_t* y, int64_t begin, int64_t end,
-                  int64_t* count, double* sum);
-  void (*score_f32)(const float* x, int64_t row_stride, const int64_t* y, int64_t begin, int64_t end, const Centres& c,
-                    double* scratch, const RowScores& out);
-  void (*score_f64)(const double* x, int64_t row_stride, const int64_t* y, int64_t begin, int64_t end, const Centres& c,
-                    double* scratch, const RowScores& out);
+  int lanes;          // doubles in a vector
+  int panel_classes;  // at most
+  void (*sum)(const Matrix& x, const Labels& y, int64_t n_classes, int64_t begin, int64_t end, const RowSums& out);
+  // For float64 features and for all others; `groups` of rows at a time, scratch of scratch_size() doubles.
+  void (*score_wide)(const Matrix& x, const Labels& y, int64_t begin, int64_t end, const CentreView<double>& c,
+                     int64_t groups, double* scratch, const RowScores& out);
+  void (*score)(const Matrix& x, const Labels& y, int64_t begin, int64_t end, const CentreView<float>& c,
+                int64_t groups, double* scratch, const RowScores& out);
+  // out (n_a, n_b): ||a_i - b_k||^2 of rows (n_a, d) and (n_b, d)
+  void (*distances)(const double* a, int64_t n_a, const double* b, int64_t n_b, int64_t d, double* out);
+  uint64_t (*read)(const void* data, int64_t bytes);
 };
+
+// Static, here and below: a copy of an inline function compiled for one processor must not be linked into the code for
+// another.
+static inline int64_t group_size(int lanes, bool wide) { return (wide ? 2 : 4) * lanes; }
+
+static inline int64_t panel_count(int64_t n_classes, int64_t panel_classes) {
+  return (n_classes + panel_classes - 1) / panel_classes;
+}
+
+// Direct sums are made for even numbers of classes, the last of which may be a zero.
+static inline int64_t direct_classes(int64_t n_active) { return (n_active + 1) / 2 * 2; }
+
+// Panels are as equal as can be: none is left with a class or two.
+static inline int64_t panel_begin(int64_t panel, int64_t n_classes, int64_t n_panels) {
+  return n_classes * panel / n_panels;
+}
+
+static inline int64_t panels_at_once(int64_t n_classes, int64_t panel_classes, bool gram) {
+  const int64_t all = panel_count(n_classes, panel_classes), some = block_classes / panel_classes;
+  return gram || all < some ? all : some;
+}
+
+// Residual scores and their Gram are padded to whole pairs of vectors.
+static inline int64_t gram_stride(int64_t n_active, int lanes) {
+  return (n_active + 2 * lanes - 1) / (2 * lanes) * (2 * lanes);
+}
+
+static inline int64_t scratch_size(const RowKernels& k, int64_t n_active, int64_t groups, bool wide, bool gram) {
+  const int64_t rows = groups * group_size(k.lanes, wide);
+  const int64_t keys = panels_at_once(n_active, k.panel_classes, gram) * k.panel_classes;
+  return rows * ((gram ? gram_stride(n_active, k.lanes) : 0) + 2 + (tile_columns + keys + 1 + 16));
+}
 
 extern const RowKernels rows_portable;
 extern const RowKernels rows_avx2;

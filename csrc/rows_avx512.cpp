@@ -2,6 +2,5 @@
 #define KERNELS rows_avx512
 #define LEVEL "avx512"
 #define LANES 8
-#define ROWS 4
-#define CLASSES 4
+#define CLASSES 12
 #include "rows.inl"

@@ -1,7 +1,6 @@
-// The row loops, compiled for any processor.
+// The row loops for any processor.
 #define KERNELS rows_portable
 #define LEVEL "portable"
 #define LANES 2
-#define ROWS 2
-#define CLASSES 2
+#define CLASSES 4
 #include "rows.inl"

@@ -1,16 +1,19 @@
-"""The command line: train, ls, show, report, info."""
+"""The command line: train, ls, show, report, bench, info."""
 
 import argparse
 import dataclasses
 import platform
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, TextColumn
 from rich.table import Table
 
 from ncharness import ops
@@ -40,6 +43,7 @@ _HELP = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; 0 on success, 1 where what was asked for is not there, 2 for wrong use, 130 on Ctrl-C."""
     options = _parser().parse_args(arguments)
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(options.command(options))
     except TrainingFailedError as error:
@@ -75,8 +79,30 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(command=_show)
     report = verbs.add_parser("report", help="write report.html again, from claims.csv and the store")
     report.set_defaults(command=_report)
+    _add_bench(verbs)
     verbs.add_parser("info", help="versions, backend and why, store, device").set_defaults(command=_info)
     return parser
+
+
+def _add_bench(verbs: Any) -> None:
+    bench = verbs.add_parser(
+        "bench",
+        help="measure the kernels against a floor and other ways",
+        description="Times the kernels against the time of reading the matrix, and against what people use today.",
+    )
+    bench.add_argument(
+        "sections",
+        nargs="*",
+        metavar="section",
+        help="kernels (the default), dtypes, gram, scaling, layers, stream; all: every one of them",
+    )
+    bench.add_argument("--shape", help="of kernels, rows x features x classes: 200kx512x10,128x512x10 (six shapes)")
+    bench.add_argument("--quick", action="store_true", help="an eighth of the rows; no target is judged")
+    bench.add_argument("--rounds", type=int, default=7, help="times that every way is timed (%(default)s)")
+    bench.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every way (%(default)s)")
+    bench.add_argument("--data-root", type=Path, help="Fashion-MNIST for layers ($NCHARNESS_DATA; without: random)")
+    bench.add_argument("--json", type=Path, metavar="PATH", help="write every number, machine, versions and command")
+    bench.set_defaults(command=_bench)
 
 
 def configs_from(options: argparse.Namespace) -> list[RunConfig]:
@@ -180,6 +206,63 @@ def _report(_: argparse.Namespace) -> int:
     write_report(rows, runs, store.root / "report.html")
     print(store.root / "report.html")
     return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from ncharness import bench_report, bench_sections  # of no use to the other commands
+
+    known, asked = bench_sections.SECTIONS, options.sections or ["kernels"]
+    if unknown := [name for name in asked if name not in (*known, "all")]:
+        raise ValueError(f"section: expected some of {', '.join(known)}, all, got {unknown[0]!r}")
+    sections = [name for name in known if "all" in asked or name in asked]
+    for name in ("rounds", "threads"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name}: expected at least 1, got {getattr(options, name)}")
+    if options.json is not None and not options.json.resolve().parent.is_dir():
+        raise ValueError(f"--json: expected a path in a folder that exists, got {options.json}")
+    settings = bench_sections.Settings(
+        rounds=options.rounds, n_threads=options.threads, quick=options.quick, data_root=options.data_root
+    )
+    if options.shape is not None:
+        shapes = tuple(map(bench_sections.parse_shape, options.shape.split(",")))
+        settings = dataclasses.replace(settings, shapes=shapes)
+
+    console = Console()
+    width = console.width if console.is_terminal else bench_report.WIDTH
+    colour = console.is_terminal and not console.no_color
+    about = bench_report.provenance("ncharness " + shlex.join(options.arguments), settings)
+    print(bench_report.header(about))
+    tables = []
+    try:
+        with _status_line() as on_step:
+            for table in bench_sections.run(sections, dataclasses.replace(settings, on_step=on_step)):
+                tables.append(table)
+                on_step("")
+                print(bench_report.text(table, width=width, colour=colour), flush=True)
+        code = 0
+    except KeyboardInterrupt:
+        print("ncharness: stopped; what was done so far is above", file=sys.stderr)
+        code = 130
+    if any(table.section == "kernels" for table in tables):
+        print(bench_report.legend())
+    if targets := [target for table in tables for target in table.targets]:
+        print(bench_report.targets_text(targets, width=width, colour=colour))
+    if options.json is not None:
+        bench_report.write_json(tables, about, options.json)
+    return code
+
+
+@contextmanager
+def _status_line() -> Iterator[Callable[[str], None]]:
+    """What is being done, on a terminal; nothing in a pipe. No thread redraws it, which would disturb what is timed."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}")
+    silent = not console.is_terminal
+    with Progress(
+        columns, console=console, disable=silent, transient=True, auto_refresh=False, redirect_stdout=False
+    ) as progress:
+        task = progress.add_task("")
+        yield lambda text: progress.update(task, description=escape(text), refresh=True)
 
 
 def _info(_: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ncharness import ops
 from ncharness.ops import Array
-from ncharness.stats import ClassStats, stats_from_sums, warn_of_non_finite
+from ncharness.stats import ClassStats, warn_of_non_finite
 
 NC1_RTOL = 1e-12
 """Eigenvalues of the Gram of the centred class means below this share of the largest count as zero."""
@@ -18,22 +18,18 @@ def cdnv(stats: ClassStats, *, pairs: bool = False) -> Tensor:
 
     Galanti, György & Hutter (arXiv:2112.15121) and arXiv:2202.09028, section 1: Var with 1/n, factor 1/2. Returns a
     float64 scalar, or with `pairs` the symmetric (C, C) matrix with NaN on its diagonal. Empty classes are left out
-    of every pair (NaN in the matrix); fewer than two classes give NaN. Two classes with one mean give inf. Takes
-    O(C^2) memory.
+    of every pair (NaN in the matrix); fewer than two classes give NaN. Two classes with one mean give inf. Only the
+    matrix takes O(C^2) memory.
     """
-    variance, sq_distance = stats.variance, _sq_distances(stats.mean)
+    if not pairs:
+        return ops.cdnv(stats.count, stats.mean, stats.scatter)
+    variance, sq_distance = stats.variance, ops.sq_distances(stats.mean)
     values = torch.where(sq_distance == 0, torch.inf, (variance[:, None] + variance) / (2 * sq_distance))
-    values.fill_diagonal_(torch.nan)
-    return values if pairs else _mean_over_pairs(values, stats)
-
-
-def _sq_distances(means: Tensor) -> Tensor:
-    # Exact differences: the expansion by a matrix product loses close means in the norms of distant ones.
-    return torch.cdist(means, means, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return values.fill_diagonal_(torch.nan)
 
 
 def _mean_over_pairs(values: Tensor, stats: ClassStats) -> Tensor:
-    # Over ordered pairs of classes that have rows; of a symmetric matrix that is the mean over unordered pairs.
+    # Over ordered pairs of classes that have rows.
     filled = stats.count > 0
     off_diagonal = ~torch.eye(stats.n_classes, dtype=torch.bool, device=filled.device)
     counted = filled[:, None] & filled & off_diagonal
@@ -74,8 +70,8 @@ def ncc_accuracy(features: Array, labels: Array, stats: ClassStats) -> Tensor:
 class ClassMeasure:
     """What `measure` found. `gram` and `directional` are None unless they were asked for.
 
-    nearest (n,) int64; labels (n,) int64; gram (C, C), (1/n) sum t t^T with t_c = (x - m_y) . (m_c - g), g the mean of
-    the class means; directional (C, C), entry (i, j) the variance of class i along m_j - m_i times ||m_j - m_i||^2.
+    nearest (n,) int64; labels (n,) integers; gram (C, C), (1/n) sum t t^T with t_c = (x - m_y) . (m_c - g), g the mean
+    of the class means; directional (C, C), entry (i, j) the variance of class i along m_j - m_i times ||m_j - m_i||^2.
     """
 
     stats: ClassStats
@@ -121,8 +117,8 @@ def measure(features: Array, labels: Array, n_classes: int, *, gram: bool = Fals
     x = ops.as_features(features)
     y = ops.as_labels(labels, x)
     ops.check_n_classes(n_classes)
-    stats = stats_from_sums(*ops.class_sums(x, y, n_classes))
-    nearest, stats.scatter, gram_sum, directional_sum = ops.class_scores(x, y, stats.mean, gram=gram)
+    count, mean, scatter, nearest, gram_sum, directional_sum = ops.measure(x, y, n_classes, gram=gram)
+    stats = ClassStats(count, mean, scatter)
     warn_of_non_finite(stats)
     if not gram:
         return ClassMeasure(stats=stats, nearest=nearest, labels=y)
@@ -164,7 +160,7 @@ def directional_cdnv(stats: ClassStats, directional: Tensor, *, pairs: bool = Fa
     Luthra et al. (arXiv:2603.03530). `directional` (C, C) is that of `measure`. Returns the average over i != j as a
     float64 scalar, or with `pairs` the (C, C) matrix, which is not symmetric, with NaN on its diagonal.
     """
-    sq_distance = _sq_distances(stats.mean)
+    sq_distance = ops.sq_distances(stats.mean)
     values = directional / sq_distance.square()
     values = torch.where(sq_distance == 0, torch.inf, values)
     values.fill_diagonal_(torch.nan)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ncharness import ops
 from ncharness.depth import effective_depth
 from ncharness.metrics import cdnv
-from ncharness.stats import ClassStats, stats_from_sums, warn_of_non_finite
+from ncharness.stats import ClassStats, warn_of_non_finite
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -134,22 +134,22 @@ def measure_layers(
     shuffle or augment. Other labels or another order the second time are an error; other inputs for the same labels,
     as augmentation gives them, are not noticed. Features are flattened to (n, d) and measured
     inside the forward pass, so that one layer's activations are alive at a time. Measured in eval mode without
-    gradients; every module's mode is restored. The statistics are the exact two-pass ones of `class_stats`.
+    gradients; every module's mode is restored. The statistics are those of `class_stats`.
     """
     names = layer_names(model, layers)
     ops.check_n_classes(n_classes)
     if isinstance(batches, Iterator):
         raise TypeError("batches: expected something that can be iterated twice, got an iterator")
     with _evaluating(model):
-        stats, first_labels = _sweep_sums(model, batches, names, n_classes)
-        errors, predicted, labels = _sweep_scores(model, batches, stats, keep_scatter=True)
+        stats, first_labels = _sweep_stats(model, batches, names, n_classes)
+        errors, predicted, labels = _sweep_scores(model, batches, stats, argument="batches")
         if not torch.equal(first_labels, labels):
             raise ValueError("batches: the second sweep gave other labels or another order; do not shuffle or augment")
         for layer_stats in stats.values():
             warn_of_non_finite(layer_stats)
         if held_out is None:
             return LayerReport(stats=stats, ncc_error=errors, predicted=predicted)
-        held_errors, held_predicted, _ = _sweep_scores(model, held_out, stats, keep_scatter=False)
+        held_errors, held_predicted, _ = _sweep_scores(model, held_out, stats, argument="held_out")
     return LayerReport(
         stats=stats,
         ncc_error=errors,
@@ -166,25 +166,24 @@ def _pair(batch: object) -> tuple[Tensor, Tensor]:
     raise TypeError(f"batches: expected pairs of tensors (inputs, labels), got a {type(batch).__name__} ({parts})")
 
 
-def _sweep_sums(
+def _sweep_stats(
     model: nn.Module, batches: Batches, names: Sequence[str], n_classes: int
 ) -> tuple[dict[str, ClassStats], Tensor]:
-    sums: dict[str, tuple[Tensor, Tensor]] = {}
+    stats: dict[str, ClassStats] = {}
     ran: set[str] = set()
     seen_labels: list[Tensor] = []
 
     def add(name: str, output: Tensor) -> None:
-        x = ops.as_features(output.flatten(1))
-        count, total = ops.class_sums(x, ops.as_labels(seen_labels[-1], x), n_classes)
         if name in ran:
             raise ValueError(
                 f"layers: {name} ran more than once in one forward pass, so its rows would count twice; name another"
             )
         ran.add(name)
-        if name in sums:
-            sums[name] = (sums[name][0] + count, sums[name][1] + total)
-        else:
-            sums[name] = (count, total)
+        x = ops.as_features(output.flatten(1))
+        if name not in stats:
+            stats[name] = ClassStats.empty(n_classes, x.shape[1], device=x.device)
+        of = stats[name]
+        ops.class_update(x, ops.as_labels(seen_labels[-1], x), of.count, of.mean, of.scatter)
 
     with _hooked(model, names, add):
         for inputs, labels in map(_pair, batches):
@@ -193,25 +192,23 @@ def _sweep_sums(
             model(inputs)
     if not seen_labels:
         raise ValueError("batches: expected at least one batch, got none")
-    if missing := [name for name in names if name not in sums]:
+    if missing := [name for name in names if name not in stats]:
         raise ValueError(f"layers: {missing[0]} did not run in the forward pass")
-    return {name: stats_from_sums(*sums[name]) for name in sums}, torch.cat(seen_labels)
+    return stats, torch.cat(seen_labels)
 
 
 def _sweep_scores(
-    model: nn.Module, batches: Batches, stats: dict[str, ClassStats], *, keep_scatter: bool
+    model: nn.Module, batches: Batches, stats: dict[str, ClassStats], *, argument: str
 ) -> tuple[dict[str, float], Tensor, Tensor]:
-    wrong = {name: layer_stats.count.new_zeros(()) for name, layer_stats in stats.items()}
+    nearest = {name: ops.nearest_centre(of.mean) for name, of in stats.items()}
+    wrong = {name: of.count.new_zeros(()) for name, of in stats.items()}
     seen_labels: list[Tensor] = []
     predicted: list[Tensor] = []
 
     def score(name: str, output: Tensor) -> None:
         x = ops.as_features(output.flatten(1))
         y = ops.as_labels(seen_labels[-1], x)
-        nearest, scatter, _, _ = ops.class_scores(x, y, stats[name].mean)
-        wrong[name] += (nearest != y).sum()
-        if keep_scatter:
-            stats[name].scatter += scatter
+        wrong[name] += (nearest[name](x) != y).sum()
 
     with _hooked(model, list(stats), score):
         for inputs, labels in map(_pair, batches):
@@ -222,5 +219,5 @@ def _sweep_scores(
             predicted.append(scores.flatten(1).argmax(dim=1))
     labels = torch.cat(seen_labels) if seen_labels else torch.empty(0)
     if not len(labels):
-        raise ValueError(f"{'batches' if keep_scatter else 'held_out'}: expected at least one sample, got none")
+        raise ValueError(f"{argument}: expected at least one sample, got none")
     return {name: float(count) / len(labels) for name, count in wrong.items()}, torch.cat(predicted), labels

@@ -49,8 +49,15 @@ class ClassStats:
         return self.scatter / self.count
 
     def update(self, features: Array, labels: Array) -> "ClassStats":
-        """Adds a batch: features (n, d), labels (n,). Any split into batches gives the same up to rounding."""
-        return self.merge(class_stats(features, labels, self.n_classes))
+        """Adds a batch: features (n, d), labels (n,), in one read; returns itself.
+
+        Any split into batches gives the same up to rounding. Raises as `class_stats` does, and then nothing was added;
+        warns as it does.
+        """
+        x = ops.as_features(features)
+        ops.class_update(x, ops.as_labels(labels, x), self.count, self.mean, self.scatter)
+        warn_of_non_finite(self)
+        return self
 
     def merge(self, other: "ClassStats") -> "ClassStats":
         """Adds the statistics of other rows, in place (Chan, Golub & LeVeque, STAN-CS-79-773); returns itself."""
@@ -58,47 +65,33 @@ class ClassStats:
             raise ValueError(
                 f"other: expected statistics of shape {tuple(self.mean.shape)}, got {tuple(other.mean.shape)}"
             )
-        total = self.count + other.count
-        # In float64, which two integer tensors would not divide in; 0 where both sides are empty.
-        share = (other.count.double() / total).nan_to_num(0.0)
-        # An empty side has NaN for a mean and nothing to say: the other side's mean stands for both.
-        mine = torch.where((self.count == 0)[:, None], other.mean, self.mean)
-        theirs = torch.where((other.count == 0)[:, None], mine, other.mean)
-        delta = theirs - mine
-        between = torch.where(total > 0, delta.square().sum(dim=1) * (self.count * share), 0.0)
-        self.scatter = self.scatter + other.scatter + between
-        self.mean = mine + delta * share[:, None]
-        self.count = total
+        ops.merge_stats((self.count, self.mean, self.scatter), (other.count, other.mean, other.scatter))
         return self
 
 
 def class_stats(features: Array, labels: Array, n_classes: int) -> ClassStats:
-    """Count, mean and within-class scatter of each class, by two reads of the matrix.
+    """Count, mean and within-class scatter of each class, by one read of the matrix.
 
-    features (n, d) of a floating dtype, numpy or torch; labels (n,) integers in [0, n_classes). The scatter is the
-    two-pass sum ||x - m_y||^2 in float64, never E[x^2] - E[x]^2, so it holds under any common offset and in the
-    collapsed regime. Raises TypeError or ValueError that names the argument; warns (RuntimeWarning) of classes that
-    hold NaN or infinite features.
+    features (n, d) of a floating dtype, numpy or torch; labels (n,) integers in [0, n_classes). All sums are float64
+    and of differences from a row of the same class, never E[x^2] - E[x]^2, so they hold under any common offset and in
+    the collapsed regime; where that row turns out to be an outlier among more than a thousand, the matrix is read once
+    more. Raises TypeError or ValueError that names the argument; warns (RuntimeWarning) of classes that hold NaN or
+    infinite features.
     """
     x = ops.as_features(features)
     y = ops.as_labels(labels, x)
     ops.check_n_classes(n_classes)
-    stats = stats_from_sums(*ops.class_sums(x, y, n_classes))
-    stats.scatter = ops.class_scores(x, y, stats.mean, nearest=False)[1]
+    stats = ClassStats(*ops.class_stats(x, y, n_classes))
     warn_of_non_finite(stats)
     return stats
-
-
-def stats_from_sums(count: Tensor, total: Tensor) -> ClassStats:
-    """Counts (C,) and sums (C, d) of pass 1 as statistics whose scatter is still to come (0)."""
-    mean = total / count[:, None]  # 0 / 0 makes the NaN of an empty class
-    return ClassStats(count=count, mean=mean, scatter=total.new_zeros(count.shape))
 
 
 def warn_of_non_finite(stats: ClassStats) -> None:
     """Warns (RuntimeWarning) of classes with rows whose mean is not finite: a NaN or infinity among the features."""
     if torch.compiler.is_compiling():
         return  # whether to warn depends on the data, which a compiled graph cannot ask
+    if stats.scatter.sum().isfinite():
+        return  # a NaN or infinity among the features would be in here
     poisoned = (stats.count > 0) & ~stats.mean.isfinite().all(dim=1)
     if poisoned.any():
         classes = poisoned.nonzero()[:, 0].tolist()

@@ -11,6 +11,7 @@ CHAINS = (
     "ops stats metrics depth bound probe train store parallel progress cli",
     "config record data train store parallel progress report cli",
     "config record models train store parallel progress report cli",
+    "ops stats metrics contenders bench bench_sections bench_report cli",
 )
 ABOVE_STORE = {"parallel", "progress", "report", "page", "cli", "__init__", "__main__"}
 

@@ -173,8 +173,9 @@ def test_float32_at_a_large_offset_gives_the_labels_scatter_and_cdnv_of_float64(
     scatter = [distance[y == c, c].sum() for c in range(n_classes)]
     assert found.stats.scatter.numpy() == pytest.approx(np.array(scatter), rel=1e-10)
     assert float(found.cdnv) == pytest.approx(cdnv_oracle(x, y), rel=1e-10)
-    assert float(found.nc1) == pytest.approx(nc1_oracle(x, y), rel=1e-8)
-    assert float(found.directional_cdnv) == pytest.approx(np.nanmean(directional_oracle(x, y)), rel=1e-8)
+    # Sums of float32 scores: a rounding of each, of which few add up.
+    assert float(found.nc1) == pytest.approx(nc1_oracle(x, y), rel=1e-6)
+    assert float(found.directional_cdnv) == pytest.approx(np.nanmean(directional_oracle(x, y)), rel=1e-6)
 
 
 def test_ncc_of_held_out_rows_uses_the_given_centres_and_skips_empty_classes():

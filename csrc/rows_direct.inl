@@ -1,0 +1,90 @@
+// Dot products where the classes are few: lanes are columns, and a row is used as it is read. Nothing is turned, and
+// the sums across lanes, a dozen for a row, cost little where rows are long.
+#pragma once
+
+#include "rows_lanes.inl"
+
+namespace ncharness {
+namespace {
+
+template <class T>
+constexpr int64_t direct_columns =
+    32 * lanes<T>;                               // at a time: so much of a dozen centres lies in the first-level cache
+constexpr int direct_rows = LANES == 8 ? 2 : 1;  // that a dozen sums each leave registers for
+
+constexpr int rows_ahead = 6;  // are fetched into the second-level cache
+
+// The first `left` columns of a vector, and zeros.
+template <class T, class In>
+inline Vec<T> part_of(const In* row, int64_t left) {
+  Vec<T> v = {};
+  for (int64_t l = 0; l < left; ++l) v[l] = static_cast<T>(value(row + l));
+  return v;
+}
+
+// sums[r][0 .. K) = v . centre k, sums[r][K] = ||v||^2 over `width` columns of R rows; v = row - base. Bases are padded
+// with zeros to whole vectors, centres are [vector of columns][K][lanes]. Rows lie `row_stride` apart, bases and sums
+// have room for whole vectors.
+template <class In, class T, bool OwnBase, int K>
+void direct(const In* row, int64_t row_stride, const T* const* base, const T* const* rest, const T* centres,
+            int64_t width, T* const* sums) {
+  constexpr int n = lanes<T>, R = direct_rows, slots = (K + 1 + n - 1) / n;
+  Vec<T> acc[R][K + 1] = {};
+  const T *base0 = base[0], *rest0 = rest[0], *base1 = base[R - 1], *rest1 = rest[R - 1];
+  const auto add = [&](const Vec<T>(&read)[R], int64_t j) {
+    Vec<T> v[R];
+    v[0] = read[0] - load_as<Vec<T>>(base0 + j);
+    if constexpr (R == 2) v[1] = read[1] - load_as<Vec<T>>((OwnBase ? base1 : base0) + j);
+    if constexpr (OwnBase && sizeof(T) < 8) {
+      v[0] -= load_as<Vec<T>>(rest0 + j);
+      if constexpr (R == 2) v[1] -= load_as<Vec<T>>(rest1 + j);
+    }
+#pragma GCC unroll 12
+    for (int k = 0; k < K; ++k) {
+      Vec<T> a = load_as<Vec<T>>(centres + j * K + k * n);
+      in_register<T>(a);
+#pragma GCC unroll 2
+      for (int r = 0; r < R; ++r) acc[r][k] += v[r] * a;
+    }
+#pragma GCC unroll 2
+    for (int r = 0; r < R; ++r) acc[r][K] += v[r] * v[r];
+  };
+  int64_t j = 0;
+  for (; j + n <= width; j += n) {
+    Vec<T> read[R];
+#pragma GCC unroll 2
+    for (int r = 0; r < R; ++r) {
+      __builtin_prefetch(row + (r + rows_ahead) * row_stride + j, 0, 2);
+      read[r] = to_scored(row + r * row_stride + j);
+    }
+    add(read, j);
+  }
+  if (j < width) {
+    Vec<T> read[R];
+    for (int r = 0; r < R; ++r) read[r] = part_of<T>(row + r * row_stride + j, width - j);
+    add(read, j);
+  }
+#pragma GCC unroll 2
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int s = 0; s < slots; ++s) {
+      Vec<T> some[n];
+#pragma GCC unroll 16
+      for (int i = 0; i < n; ++i) some[i] = s * n + i <= K ? acc[r][s * n + i <= K ? s * n + i : 0] : Vec<T>{};
+      store(sums[r] + s * n, totals<T>(some));
+    }
+}
+
+template <class In, class T>
+using Direct = void (*)(const In* row, int64_t row_stride, const T* const* base, const T* const* rest, const T* centres,
+                        int64_t width, T* const* sums);
+
+template <class In, class T, bool OwnBase>
+Direct<In, T> direct_of(int64_t n_classes) {
+  constexpr Direct<In, T> of[] = {direct<In, T, OwnBase, 2>, direct<In, T, OwnBase, 4>,  direct<In, T, OwnBase, 6>,
+                                  direct<In, T, OwnBase, 8>, direct<In, T, OwnBase, 10>, direct<In, T, OwnBase, 12>};
+  return of[n_classes / 2 - 1];
+}
+
+}  // namespace
+}  // namespace ncharness

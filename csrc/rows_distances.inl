@@ -1,0 +1,47 @@
+// Squared distances between rows of float64, by differences: the expansion into a matrix product loses close rows in
+// the norms of distant ones.
+#pragma once
+
+#include "rows_lanes.inl"
+
+namespace ncharness {
+namespace {
+
+// out[r * out_stride] += ||a_r - b||^2 over `width` columns; rows of a lie `stride` apart.
+template <int R>
+void add_distances(const double* a, int64_t stride, const double* b, int64_t width, double* out, int64_t out_stride) {
+  Wide acc[R] = {};
+  int64_t j = 0;
+  for (; j + LANES <= width; j += LANES) {
+    const Wide to = load_as<Wide>(b + j);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const Wide difference = load_as<Wide>(a + r * stride + j) - to;
+      acc[r] += difference * difference;
+    }
+  }
+  for (; j < width; ++j)
+    for (int r = 0; r < R; ++r) {
+      const double difference = a[r * stride + j] - b[j];
+      acc[r][0] += difference * difference;
+    }
+  for (int r = 0; r < R; ++r) out[r * out_stride] += total(acc[r]);
+}
+
+// out (n_a, n_b). A tile of columns of a stays in the first-level cache while b goes by.
+void distances(const double* a, int64_t n_a, const double* b, int64_t n_b, int64_t d, double* out) {
+  constexpr int64_t tile = 512;
+  for (int64_t i = 0; i < n_a * n_b; ++i) out[i] = 0;
+  for (int64_t from = 0; from < d; from += tile) {
+    const int64_t width = d - from < tile ? d - from : tile;
+    for (int64_t k = 0; k < n_b; ++k) {
+      int64_t i = 0;
+      for (; i + 4 <= n_a; i += 4)
+        add_distances<4>(a + i * d + from, d, b + k * d + from, width, out + i * n_b + k, n_b);
+      for (; i < n_a; ++i) add_distances<1>(a + i * d + from, d, b + k * d + from, width, out + i * n_b + k, n_b);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ncharness

@@ -1,0 +1,122 @@
+// From keys to the nearest class: the least of a row's keys, or where two are too close for the arithmetic that made
+// them, the least of its distances in float64.
+#pragma once
+
+#include "rows_panels.inl"
+
+namespace ncharness {
+namespace {
+
+template <class In>
+double sq_distance(const In* row, const double* mean, int64_t d) {
+  Wide sum = {};
+  int64_t j = 0;
+  for (; j + LANES <= d; j += LANES) {
+    const Wide difference = to_wide(row + j) - load_as<Wide>(mean + j);
+    sum += difference * difference;
+  }
+  for (; j < d; ++j) {
+    const double difference = static_cast<double>(value(row + j)) - mean[j];
+    sum[0] += difference * difference;
+  }
+  return total(sum);
+}
+
+// Of what is smaller the square is not accurate.
+template <class T>
+constexpr T smallest_square = static_cast<T>(sizeof(T) == 4 ? 0x1p-62 : 0x1p-510);
+
+// The best class so far of a row, over the blocks of classes: its position among the active, its key.
+template <class T>
+struct Best {
+  int64_t at;  // -1: none
+  T key;
+};
+
+template <class In, class T>
+struct Ranker {
+  const CentreView<T>& c;
+  int64_t from, to;  // the block of classes
+  const T* keys;     // of a group: [class of the block][lane]
+  const T* bias[group_rows<T>];
+
+  T key(int64_t k, int lane) const { return bias[lane][k] + keys[(k - from) * group_rows<T> + lane]; }
+
+  double distance(const In* row, int64_t k) const { return sq_distance(row, c.mean + c.active[k] * c.d, c.d); }
+
+  // Exact among the classes of the block that may be nearest; comparisons are such that NaN counts as "may be".
+  int64_t nearest_of_close(const In* row, int lane, T limit) const {
+    int64_t nearest = -1;
+    double least = __builtin_inf();
+    for (int64_t k = from; k < to; ++k) {
+      if (key(k, lane) > limit) continue;
+      const double here = distance(row, k);
+      if (here != here) return -1;  // means are finite, so the row is not
+      if (here < least) {
+        least = here;
+        nearest = k;
+      }
+    }
+    return nearest;
+  }
+
+  // `best` after this block, of which `at` has the least key and `clear` says that no other is near it.
+  void settle(const In* row, int lane, int64_t at, T least, bool clear, T margin, Best<T>& best) const {
+    if (best.at >= 0 && least > best.key + margin) return;
+    if (!clear) {
+      at = nearest_of_close(row, lane, least + margin);
+      if (at < 0) return;
+      least = key(at, lane);
+    }
+    if (best.at >= 0 && !(least < best.key - margin) && !(distance(row, at) < distance(row, best.at))) return;
+    best = {at, least};
+  }
+
+  // One vector of rows; lanes from `used` on hold no row.
+  void rank(const In* const* rows, const T* norm_sq, int first_lane, int used, Best<T>* best) const {
+    constexpr int n = lanes<T>;
+    using Int = decltype(Vec<T>{} < Vec<T>{});
+    using I = decltype(total(Int{}));
+    Vec<T> least = Vec<T>{} + static_cast<T>(__builtin_inf()), second = least;
+    Int at = {};
+    const auto consider = [&](int64_t k, Vec<T> of) {
+      const Vec<T> here = load_as<Vec<T>>(keys + (k - from) * group_rows<T> + first_lane) + of;
+      const Int less = here < least;
+      const Vec<T> other = less ? least : here;
+      second = other < second ? other : second;
+      at = less ? Int{} + static_cast<I>(k) : at;
+      least = less ? here : least;
+    };
+    if (c.base_of) {
+      for (int64_t first = from; first < to; first += n) {
+        Vec<T> square[n];
+        for (int l = 0; l < n; ++l) square[l] = load_as<Vec<T>>(bias[first_lane + l] + first);
+        transpose<T>(square);
+        for (int64_t k = first; k < first + n && k < to; ++k) consider(k, square[k - first]);
+      }
+    } else {
+      for (int64_t k = from; k < to; ++k) consider(k, Vec<T>{} + c.bias[k]);
+    }
+    const Vec<T> gap = (second - least) - c.offset;
+    const Vec<T> reach = load_as<Vec<T>>(norm_sq + first_lane) * (c.slope * c.slope);
+    const Int clear = (gap > smallest_square<T>)&(gap * gap > reach);
+    I all_clear = -1;
+    for (int l = 0; l < n; ++l) all_clear &= clear[l];
+    if (from == 0 && all_clear) {
+      for (int l = 0; l < used; ++l) best[l] = {at[l], least[l]};
+      return;
+    }
+    for (int l = 0; l < used; ++l) {
+      if (clear[l] && best[l].at < 0 && from == 0) {
+        best[l] = {at[l], least[l]};
+        continue;
+      }
+      const T margin =
+          c.offset + c.slope * static_cast<T>(__builtin_sqrt(static_cast<double>(norm_sq[first_lane + l])));
+      settle(rows[first_lane + l], first_lane + l, at[l], least[l], clear[l], margin, best[l]);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace ncharness

@@ -1,0 +1,128 @@
+// Pass 1 over a range of rows: sums and sums of squares of x - origin by class, in float64.
+//
+// Ladder (n = 200k, d = 512, float32, reads of the matrix):
+//   rows as they come, sum[y] += x                                   see benchmarks
+#pragma once
+
+#include "rows_lanes.inl"
+
+namespace ncharness {
+namespace {
+
+// What is not finite in the first row of a class would, as its origin, poison every later row.
+template <class In>
+void open_class(const In* row, int64_t d, int64_t c, const RowSums& out) {
+  double *origin = out.origin + c * out.stride, *sum = out.sum + c * out.stride, *sum_sq = out.sum_sq + c * LANES;
+  const bool fresh = !out.before || out.before[c] == 0;
+  for (int64_t j = 0; j < d; ++j) {
+    const double first = static_cast<double>(value(row + j));
+    if (fresh) origin[j] = first - first == 0 ? first : 0;
+    sum[j] = 0;
+  }
+  for (int i = 0; i < LANES; ++i) sum_sq[i] = 0;
+}
+
+constexpr int64_t bytes_ahead = 8192;  // of the matrix are fetched into the second-level cache before their turn
+
+// R rows of one class; `ahead` are columns of the same number that come later.
+template <int R, class In>
+__attribute__((always_inline)) inline void sum_group(const In* const* rows, const In* const* ahead, int64_t d,
+                                                     const double* origin, double* sum, double* sum_sq) {
+  constexpr int columns = 64 / sizeof(In) > LANES ? 64 / sizeof(In) : LANES, vectors = columns / LANES;
+  constexpr int chains = 4;  // of additions, as many as their latency asks for
+  Wide square[chains] = {};
+  const auto add = [&](int64_t j, int v) {
+    const Wide from = load_as<Wide>(origin + j);
+    Wide all = load_as<Wide>(sum + j);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const Wide difference = to_wide(rows[r] + j) - from;
+      all += difference;
+      square[(v + r) % chains] += difference * difference;
+    }
+    store(sum + j, all);
+  };
+  int64_t j = 0;
+  for (; j + columns <= d; j += columns) {
+    for (int r = 0; r < R; ++r) __builtin_prefetch(ahead[r] + j, 0, 2);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) add(j + v * LANES, v);
+  }
+  for (; j + LANES <= d; j += LANES) add(j, 0);
+  for (; j < d; ++j)
+    for (int r = 0; r < R; ++r) {
+      const double difference = static_cast<double>(value(rows[r] + j)) - origin[j];
+      sum[j] += difference;
+      square[0][0] += difference * difference;
+    }
+  store(sum_sq, load_as<Wide>(sum_sq) + ((square[0] + square[1]) + (square[2] + square[3])));
+}
+
+// Rows order[0], ... order[n - 1] of one class; `last` is where the chunk's order ends. A tile of columns at a time, so
+// that its sums stay in the first-level cache from one group of rows to the next.
+template <class In>
+void sum_run(const In* x, int64_t row_stride, int64_t d, const int32_t* order, int64_t n, const int32_t* last,
+             int64_t c, const RowSums& out) {
+  constexpr int group = 4;
+  constexpr int64_t tile = 1024;
+  double *origin = out.origin + c * out.stride, *sum = out.sum + c * out.stride, *sum_sq = out.sum_sq + c * LANES;
+  if (out.count[c] == 0) open_class(x + order[0] * row_stride, d, c, out);
+  out.count[c] += n;
+  for (int64_t from = 0; from < d; from += tile) {
+    const int64_t width = d - from < tile ? d - from : tile;
+    const int64_t distance = bytes_ahead / (group * width * static_cast<int64_t>(sizeof(In))) * group + group;
+    const auto row = [=](int64_t i) { return x + order[i] * row_stride + from; };
+    // Behind the run's last row come its next columns, or the rows of the next class.
+    const auto later = [=](int64_t i) {
+      if (i < n) return row(i);
+      if (from + tile < d) return row(i - n < n ? i - n : 0) + tile;
+      return x + (order + i < last ? order[i] : last[-1]) * row_stride;
+    };
+    int64_t i = 0;
+    for (; i + group <= n; i += group) {
+      const In *rows[group], *ahead[group];
+      for (int r = 0; r < group; ++r) {
+        rows[r] = row(i + r);
+        ahead[r] = later(i + r + distance);
+      }
+      sum_group<group>(rows, ahead, width, origin + from, sum + from, sum_sq);
+    }
+    for (; i < n; ++i) {
+      const In *rows = row(i), *ahead = later(i + distance);
+      sum_group<1>(&rows, &ahead, width, origin + from, sum + from, sum_sq);
+    }
+  }
+}
+
+template <class In>
+void sum_in_order(const In* x, int64_t row_stride, int64_t d, const Labels& y, int64_t begin, int64_t end,
+                  const RowSums& out) {
+  const int64_t distance = bytes_ahead / (d * static_cast<int64_t>(sizeof(In))) + 1;
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t c = label_at(y, i);
+    const In *row = x + i * row_stride, *ahead = x + (i + distance < end ? i + distance : i) * row_stride;
+    if (out.count[c]++ == 0) open_class(row, d, c, out);
+    sum_group<1>(&row, &ahead, d, out.origin + c * out.stride, out.sum + c * out.stride, out.sum_sq + c * LANES);
+  }
+}
+
+// Rows of one class are taken together, so that its sums, too many for the first-level cache, are fetched once.
+template <class In>
+void sum_by_class(const In* x, int64_t row_stride, int64_t d, const Labels& y, int64_t n_classes, int64_t begin,
+                  int64_t end, const RowSums& out) {
+  for (int64_t from = begin; from < end; from += out.chunk_rows) {
+    const int64_t rows = end - from < out.chunk_rows ? end - from : out.chunk_rows;
+    for (int64_t c = 0; c <= n_classes; ++c) out.start[c] = 0;
+    for (int64_t i = 0; i < rows; ++i) ++out.start[label_at(y, from + i) + 1];
+    for (int64_t c = 0; c < n_classes; ++c) out.start[c + 1] += out.start[c];
+    // Afterwards start[c] is where class c ends.
+    for (int64_t i = 0; i < rows; ++i) out.order[out.start[label_at(y, from + i)]++] = static_cast<int32_t>(i);
+    for (int64_t c = 0, first = 0; c < n_classes; first = out.start[c++])
+      if (out.start[c] > first)
+        sum_run(x + from * row_stride, row_stride, d, out.order + first, out.start[c] - first, out.order + rows, c,
+                out);
+  }
+}
+
+}  // namespace
+}  // namespace ncharness
