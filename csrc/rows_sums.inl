@@ -22,7 +22,7 @@ void open_class(const In* row, int64_t d, int64_t c, const RowSums& out) {
   for (int i = 0; i < LANES; ++i) sum_sq[i] = 0;
 }
 
-constexpr int64_t bytes_ahead = 8192;  // of the matrix are fetched into the second-level cache before their turn
+constexpr int64_t bytes_ahead = 16384;  // of the matrix are fetched into the second-level cache before their turn
 
 // R rows of one class; `ahead` are columns of the same number that come later.
 template <int R, class In>

@@ -33,6 +33,7 @@ Array: TypeAlias = "np.ndarray[Any, Any] | Tensor"
 _DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 _LABEL_CODES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32, torch.uint64)
+_MAX_CLASSES = 2**31 - 1  # the kernels count them in 32 bits
 _CHUNK_ELEMENTS = 1 << 22  # of the reference: 32 MiB of float64 at a time
 
 
@@ -89,11 +90,13 @@ def as_labels(labels: Array, features: Tensor) -> Tensor:
 
 
 def check_n_classes(n_classes: int) -> None:
-    """Raises TypeError or ValueError unless `n_classes` is an integer of at least 1."""
+    """Raises TypeError or ValueError unless `n_classes` is an integer of at least 1 that 31 bits hold."""
     if not isinstance(n_classes, int | np.integer | torch.SymInt) or isinstance(n_classes, bool):
         raise TypeError(f"n_classes: expected an integer, got {type(n_classes).__name__}")
     if n_classes < 1:
         raise ValueError(f"n_classes: expected at least 1, got {n_classes}")
+    if n_classes > _MAX_CLASSES:
+        raise ValueError(f"n_classes: expected at most {_MAX_CLASSES}, got {n_classes}")
 
 
 def _as_tensor(array: Array, name: str) -> Tensor:
@@ -171,6 +174,8 @@ def _check_stats(features: Tensor | None, count: Tensor, mean: Tensor, scatter: 
         )
     if features is not None and mean.shape[1] != features.shape[1]:
         raise ValueError(f"features: expected {mean.shape[1]} columns as in stats, got {features.shape[1]}")
+    if not count.device == mean.device == scatter.device == (mean if features is None else features).device:
+        raise ValueError(f"stats: expected one device for all, got {count.device}, {mean.device}, {scatter.device}")
     if not (count.is_contiguous() and mean.is_contiguous() and scatter.is_contiguous()):
         raise ValueError("stats: expected contiguous tensors")
 
@@ -447,8 +452,12 @@ def nearest_centre(means: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _check_means(means: Tensor, features: Tensor) -> None:
+    if features.ndim != 2:
+        raise ValueError(f"features: expected shape (n, d), got {tuple(features.shape)}")
     if means.ndim != 2 or len(means) < 1 or means.shape[1:] != features.shape[1:]:
         raise ValueError(f"means: expected shape (C, {features.shape[1]}) as features, got {tuple(means.shape)}")
+    if means.device != features.device:
+        raise ValueError(f"means: expected device {features.device} as features, got {means.device}")
 
 
 def cdnv(count: Tensor, mean: Tensor, scatter: Tensor) -> Tensor:

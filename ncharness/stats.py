@@ -1,5 +1,6 @@
 """Class statistics of a feature matrix: count, mean and within-class scatter, streaming and mergeable."""
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ class ClassStats:
     def empty(cls, n_classes: int, n_features: int, *, device: torch.device | str = "cpu") -> "ClassStats":
         """Statistics of no rows at all, to be updated batch by batch."""
         ops.check_n_classes(n_classes)
+        if not isinstance(n_features, int) or isinstance(n_features, bool):
+            raise TypeError(f"n_features: expected an integer, got {type(n_features).__name__}")
         if n_features < 1:
             raise ValueError(f"n_features: expected at least 1, got {n_features}")
         return cls(
@@ -90,7 +93,7 @@ def warn_of_non_finite(stats: ClassStats) -> None:
     """Warns (RuntimeWarning) of classes with rows whose mean is not finite: a NaN or infinity among the features."""
     if torch.compiler.is_compiling():
         return  # whether to warn depends on the data, which a compiled graph cannot ask
-    if stats.scatter.sum().isfinite():
+    if math.isfinite(float(stats.scatter.sum())):
         return  # a NaN or infinity among the features would be in here
     poisoned = (stats.count > 0) & ~stats.mean.isfinite().all(dim=1)
     if poisoned.any():

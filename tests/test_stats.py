@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncharness import ClassStats, class_stats, measure
+from ncharness import ClassStats, class_stats, measure, ops
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=20, deadline=None, derandomize=True, database=None)
@@ -244,3 +244,23 @@ def test_moving_and_scaling_move_the_means_and_scale_the_scatter(seed, scale, sh
     moved = class_stats(scale * (x + shift), y, 4)
     torch.testing.assert_close(moved.mean / scale - shift, stats.mean, rtol=1e-12, atol=1e-12, equal_nan=True)
     torch.testing.assert_close(moved.scatter / scale**2, stats.scatter, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "error", "said"),
+    [
+        ((2**31, 3), ValueError, "n_classes: expected at most 2147483647, got 2147483648"),
+        ((2**62, 3), ValueError, "n_classes: expected at most"),
+        ((3, 3.0), TypeError, "n_features: expected an integer, got float"),
+        ((3, True), TypeError, "n_features: expected an integer, got bool"),
+    ],
+)
+def test_absurd_sizes_are_refused(sizes, error, said):
+    with pytest.raises(error, match=said):
+        ClassStats.empty(*sizes)
+
+
+def test_means_on_another_device_are_refused():
+    means = torch.zeros((3, 2), dtype=torch.float64, device="meta")
+    with pytest.raises(ValueError, match="means: expected device cpu as features, got meta"):
+        ops.class_scores(torch.zeros((4, 2)), None, means)
