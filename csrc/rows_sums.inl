@@ -1,7 +1,11 @@
 // Pass 1 over a range of rows: sums and sums of squares of x - origin by class, in float64.
 //
-// Ladder (n = 200k, d = 512, float32, reads of the matrix):
-//   rows as they come, sum[y] += x                                   see benchmarks
+// Versions, in reads of the matrix (n = 200k, d = 512, C = 10, float32, one thread, AVX-512, while it was built):
+//   1.75  rows as they come, the sums of ten classes in the second-level cache
+//   1.20  rows sorted by class in chunks, four of a class at a time, the next four fetched meanwhile
+//   1.17  float32 converted by whole vectors, where GCC 12 did it by halves
+//   1.10  rows fetched into the second-level cache, further ahead
+// and for d = 25,600, from 1.68 to 1.12: a tile of columns at a time.
 #pragma once
 
 #include "rows_lanes.inl"

@@ -89,12 +89,13 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a benchmark is run. `shapes` are those of the section `kernels`."""
+    """How a benchmark is run. `shapes` and `ways` are those of the section `kernels`, `ours` always among them."""
 
     rounds: int = 7
     n_threads: int = 2
     quick: bool = False
     shapes: tuple[Shape, ...] = tuple(GOALS)
+    ways: tuple[Contender, ...] = CONTENDERS
     data_root: Path | None = None
     on_step: Callable[[str], None] = lambda _: None
 
@@ -114,6 +115,14 @@ def parse_shape(text: str) -> Shape:
     return Shape(n, d, n_classes)
 
 
+def parse_ways(text: str) -> tuple[Contender, ...]:
+    """`torch cdist,faiss` as ours and those; ValueError for a name that is none."""
+    asked = {part.strip() for part in text.split(",")}
+    if unknown := sorted(asked - {way.name for way in CONTENDERS}):
+        raise ValueError(f"--ways: expected some of {', '.join(way.name for way in CONTENDERS)}, got {unknown[0]!r}")
+    return tuple(way for way in CONTENDERS if way.name in asked | {"ours"})
+
+
 def run(sections: Sequence[str], settings: Settings) -> Iterator[Table]:
     """The tables of the sections, each as soon as it is done."""
     with bench.threads(settings.n_threads):
@@ -129,8 +138,8 @@ def kernels(settings: Settings) -> Iterator[Table]:
     for asked in settings.shapes:
         shape = settings.sized(asked)
         step = _prefixed(settings, f"kernels {shape}")
-        rows = {way.name: refused(way, way.refusal(shape)) for way in CONTENDERS}
-        tried = [way for way in CONTENDERS if not way.refusal(shape)]
+        rows = {way.name: refused(way, way.refusal(shape)) for way in settings.ways}
+        tried = [way for way in settings.ways if not way.refusal(shape)]
         for way in tried:
             step(f"{way.name}, error and memory")
             rows[way.name] = accuracy_and_memory(way, shape, n_threads=settings.n_threads)
@@ -183,8 +192,15 @@ def kernel_targets(shape: Shape, rows: Sequence[Row], n_threads: int) -> tuple[T
     if goal is not None:
         if goal.floors is not None:
             targets.append(Target(f"{shape}: time / floor", mine.over_floor, goal.floors))
-        targets.append(Target(f"{shape}: {IDIOM} / ours", by_name[IDIOM].over_ours, goal.torch, at_least=True))
-        packages = [by_name[way.name].over_ours for way in CONTENDERS if way.kind == "package"]
+        targets.append(
+            Target(
+                f"{shape}: {IDIOM} / ours",
+                by_name[IDIOM].over_ours if IDIOM in by_name else None,
+                goal.torch,
+                at_least=True,
+            )
+        )
+        packages = [by_name[way.name].over_ours for way in CONTENDERS if way.kind == "package" and way.name in by_name]
         best = min((ratio for ratio in packages if ratio is not None), default=None)
         if goal.package is not None:
             targets.append(Target(f"{shape}: fastest package / ours", best, goal.package, at_least=True))

@@ -97,6 +97,7 @@ def _add_bench(verbs: Any) -> None:
         help="kernels (the default), dtypes, gram, scaling, layers, stream; all: every one of them",
     )
     bench.add_argument("--shape", help="of kernels, rows x features x classes: 200kx512x10,128x512x10 (six shapes)")
+    bench.add_argument("--ways", help="of kernels, to compare ours with: 'torch index_add,faiss' and so on (all ten)")
     bench.add_argument("--quick", action="store_true", help="an eighth of the rows; no target is judged")
     bench.add_argument("--rounds", type=int, default=7, help="times that every way is timed (%(default)s)")
     bench.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every way (%(default)s)")
@@ -226,6 +227,8 @@ def _bench(options: argparse.Namespace) -> int:
     if options.shape is not None:
         shapes = tuple(map(bench_sections.parse_shape, options.shape.split(",")))
         settings = dataclasses.replace(settings, shapes=shapes)
+    if options.ways is not None:
+        settings = dataclasses.replace(settings, ways=bench_sections.parse_ways(options.ways))
 
     console = Console()
     width = console.width if console.is_terminal else bench_report.WIDTH

@@ -236,7 +236,7 @@ CONTENDERS = (
         note="index_add for means and scatter, residuals, addmm and argmin",
     ),
     Contender(
-        name="torch index_add, moments",
+        name="torch moments",
         kind="torch idiom",
         run=torch_moments,
         temporaries=lambda s: 4 * s.n * s.C,
