@@ -28,7 +28,7 @@ SIDE = 2048
 CLEAR = 1e-5
 """A row counts as mislabelled only where its two nearest distances differ by more than this share."""
 _SAMPLE_SECONDS = 0.02  # a time is that of as many calls as take this long
-_SETTLE_SECONDS = 0.05  # the threads of one library spin for a while after their work: the next call is not to pay
+_SETTLE_SECONDS = 0.01  # the threads of one library spin for a while after their work: the next call is not to pay
 _BUDGET_SECONDS, _BUDGET_ROUNDS = 20.0, 3  # who has used up both sits out the rounds that are left
 
 T = TypeVar("T")
@@ -111,7 +111,9 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Seconds per call in each round: every call is warmed up, then all take turns, so that they share what drifts.
 
-    Short calls are timed in bulk. One that has used up its budget of time sits out the rounds after the third.
+    Each is called once before it is timed in a round, so that it finds the machine as it left it: idle processors are
+    slower for a while. Short calls are timed in bulk. One that has used up its budget of time sits out the rounds after
+    the third.
     """
     repeats = {}
     for name, call in calls.items():
@@ -125,6 +127,7 @@ def interleaved(
                     continue
                 on_step(f"{name}, round {i + 1} of {rounds}")
                 time.sleep(_SETTLE_SECONDS)
+                call()
                 times[name].append(_seconds(call, repeats[name]))
     return times
 

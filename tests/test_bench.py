@@ -122,9 +122,9 @@ def test_every_way_is_tried_at_every_shape_that_has_a_goal() -> None:
 
 def test_a_refused_way_stands_in_the_table_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = replace(OURS, name="absent", package="no_such_package")
-    monkeypatch.setattr(bench_sections, "CONTENDERS", (OURS, absent))
     monkeypatch.setattr(bench, "extra_bytes", lambda *_, **__: 1_500_000)
-    (table,) = bench_sections.run(["kernels"], Settings(rounds=1, n_threads=1, shapes=(TINY,)))
+    settings = Settings(rounds=1, n_threads=1, shapes=(TINY,), ways=(OURS, absent))
+    (table,) = bench_sections.run(["kernels"], settings)
     printed = bench_report.text(table)
     assert re.search(r"^absent \[1\]( +—){8}$", printed, flags=re.MULTILINE)
     assert "[1] no_such_package is not installed" in printed
@@ -174,7 +174,8 @@ def test_calls_take_turns_and_slow_ones_sit_out(monkeypatch: pytest.MonkeyPatch)
     calls = {"fast": lambda: taking("fast", 1.0), "slow": lambda: taking("slow", 10.0)}
     times = bench.interleaved(calls, rounds=5, on_step=steps.append)
     assert times == {"fast": [1.0] * 5, "slow": [10.0] * 3}
-    assert order == ["fast", "slow"] * 4 + ["fast"] * 2  # the first pair is the warm-up
+    turns = ["fast", "fast", "slow", "slow"]  # each called before it is timed
+    assert order == ["fast", "slow"] + turns * 3 + ["fast", "fast"] * 2  # the first pair is the warm-up
     assert steps[:3] == ["fast, warm-up", "slow, warm-up", "fast, round 1 of 5"]
 
 
@@ -187,7 +188,7 @@ def test_short_calls_are_timed_in_bulk_without_garbage_collection(monkeypatch: p
         collecting.append(gc.isenabled())
 
     assert bench.interleaved({"call": call}, rounds=1) == {"call": [2.0**-10]}
-    assert collecting == [True] * 4 + [False] * 21  # 21 of them take the 20 ms of a sample
+    assert collecting == [True] * 4 + [False] * 22  # one, and the 21 that take the 20 ms of a sample
     assert gc.isenabled()
 
 
