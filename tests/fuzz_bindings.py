@@ -228,6 +228,8 @@ def check_gram(got: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor, y: torch
     steps = min(x.shape[1], 256) + x.shape[1] / 256 + 5
     tolerance = 8 * unit * steps * within * longest + 1e-13 * (within * around) ** 0.5 * longest
     tolerance += 1e-26 * around * longest + 1e-70
+    # Where means nearly coincide far from the origin, their mean is known to float64's rounding of it alone.
+    tolerance += 8 * 2.0**-53 * largest * x.shape[1] ** 0.5 * within * longest**0.5
     for part, wanted, what in zip(got, expected, ("gram", "directional"), strict=True):
         check_close(part, wanted, tolerance, what)
 

@@ -264,3 +264,13 @@ def test_means_on_another_device_are_refused():
     means = torch.zeros((3, 2), dtype=torch.float64, device="meta")
     with pytest.raises(ValueError, match="means: expected device cpu as features, got meta"):
         ops.class_scores(torch.zeros((4, 2)), None, means)
+
+
+@pytest.mark.parametrize("shape", [(20_000, 64), (3000, 3000)], ids=["rows shared", "columns shared"])
+def test_an_outlier_as_the_first_of_many_rows_costs_no_digits(shape):
+    n, d = shape
+    x = 1 + 0.1 * torch.randn((n, d), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x[0] *= 30
+    y = torch.zeros(n, dtype=torch.int64)
+    exact = (x - x.mean(dim=0)).square().sum()
+    assert class_stats(x, y, 1).scatter.item() == pytest.approx(exact.item(), rel=1e-13, abs=0)
