@@ -20,22 +20,13 @@ constexpr int vector_bytes = LANES * 8;
 template <class T>
 constexpr int lanes = vector_bytes / static_cast<int>(sizeof(T));
 
-// What rows of a type are scored in.
+// Elements of 16 bits: float16 and bfloat16.
 struct Half {
   uint16_t bits;
 };
 struct Brain {
   uint16_t bits;
 };
-template <class In>
-struct Scored {
-  using type = float;
-};
-template <>
-struct Scored<double> {
-  using type = double;
-};
-
 template <class T, int N>
 struct VectorOf {
   typedef T type __attribute__((vector_size(N * sizeof(T))));

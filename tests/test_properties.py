@@ -6,7 +6,6 @@ they could at most be. The rest is how these errors carry on into the quantities
 """
 
 import functools
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ncharness import ClassStats, cdnv, class_stats, directional_cdnv, measure, ncc
+from ncharness.bench import threads
 from ncharness.metrics import NC1_RTOL
 
 MEAN = 1e-14  # some dozens of float64 roundings: sums of hundreds of rows, or hundreds of merges
@@ -422,16 +422,6 @@ def test_a_rotation_turns_the_means_alone(table):
 
 
 # --- threads ----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def threads(count):
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @settings(some, max_examples=10)

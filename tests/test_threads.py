@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 from ncharness import ClassStats, measure, ops
+from ncharness.bench import threads
 
 LEVELS = ops._core.levels() if ops._core else []
 native = pytest.mark.skipif(not LEVELS, reason="the native extension is not built")
@@ -25,16 +25,6 @@ LARGE = [
     (901, 513, 12, torch.float64),
     (420, 1030, 140, torch.float16),
 ]
-
-
-@contextmanager
-def threads(count):
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def example(n, d, n_classes, dtype=torch.float32):
