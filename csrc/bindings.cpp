@@ -1,5 +1,5 @@
-// The only file that knows Python: addresses and sizes in, the GIL released around the work. ncharness.ops, its only
-// caller, answers for what lies behind the addresses.
+// The only file that knows Python: addresses and sizes in, the GIL released around the work. ncharness.native, its
+// only caller, answers for what lies behind the addresses.
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
@@ -64,8 +64,10 @@ ClassStats stats(uintptr_t count, uintptr_t mean, uintptr_t scatter) {
   return {at<int64_t>(count, "count"), at<double>(mean, "mean"), at<double>(scatter, "scatter")};
 }
 
-void py_add_rows(const Features& features, const Classes& classes, int64_t n_classes, int threads, uintptr_t count,
-                 uintptr_t mean, uintptr_t scatter) {
+// Adds the rows to what is there (add_rows), or to nothing (class_stats).
+template <int64_t (*Pass)(const Matrix&, const Labels&, int64_t, int, const ClassStats&)>
+void py_class_stats(const Features& features, const Classes& classes, int64_t n_classes, int threads, uintptr_t count,
+                    uintptr_t mean, uintptr_t scatter) {
   const Matrix x = matrix(features);
   const Labels y = labels(classes, x.n);
   check_sizes(n_classes, x.d, threads);
@@ -73,7 +75,34 @@ void py_add_rows(const Features& features, const Classes& classes, int64_t n_cla
   int64_t bad = 0;
   {
     py::gil_scoped_release release;
-    bad = add_rows(x, y, n_classes, threads, into);
+    bad = Pass(x, y, n_classes, threads, into);
+  }
+  check_label(bad, y, n_classes);
+}
+
+ClassScores scores(const Matrix& x, bool with_gram, uintptr_t nearest, uintptr_t gram, uintptr_t directional) {
+  check((gram != 0) == with_gram && (directional != 0) == with_gram, "gram: wanted and prepared for must agree");
+  check(x.n == 0 || nearest != 0, "nearest: the address is null");
+  return {at<int64_t>(nearest, "nearest"), at<double>(gram, "gram"), at<double>(directional, "directional")};
+}
+
+// Both passes, of which a small batch would feel every call between them.
+void py_measure(const Features& features, const Classes& classes, int64_t n_classes, bool with_gram, int threads,
+                uintptr_t count, uintptr_t mean, uintptr_t scatter, uintptr_t nearest, uintptr_t gram,
+                uintptr_t directional) {
+  const Matrix x = matrix(features);
+  const Labels y = labels(classes, x.n);
+  check_sizes(n_classes, x.d, threads);
+  const ClassStats of = stats(count, mean, scatter);
+  const ClassScores out = scores(x, with_gram, nearest, gram, directional);
+  int64_t bad = 0;
+  {
+    py::gil_scoped_release release;
+    bad = class_stats(x, y, n_classes, threads, of);
+    if (bad < 0) {
+      const Centres centres(of.mean, n_classes, x.d, x.dtype == DType::float64, with_gram, threads);
+      class_scores(x, with_gram ? y : Labels{nullptr, LabelType::int64}, centres, threads, out);
+    }
   }
   check_label(bad, y, n_classes);
 }
@@ -93,12 +122,8 @@ void py_class_scores(const Features& features, const Classes& classes, const Cen
   check(x.d == centres.d(), "features: expected " + std::to_string(centres.d()) + " columns as the centres have, got " +
                                 std::to_string(x.d));
   check((x.dtype == DType::float64) == centres.wide(), "features: the centres were prepared for another dtype");
-  check((gram != 0) == centres.gram() && (directional != 0) == centres.gram(),
-        "gram: wanted and prepared for must agree");
-  check(x.n == 0 || nearest != 0, "nearest: the address is null");
+  const ClassScores out = scores(x, centres.gram(), nearest, gram, directional);
   const Labels y = centres.gram() ? labels(classes, x.n) : Labels{nullptr, LabelType::int64};
-  const ClassScores out = {at<int64_t>(nearest, "nearest"), at<double>(gram, "gram"),
-                           at<double>(directional, "directional")};
   int64_t bad = 0;
   {
     py::gil_scoped_release release;
@@ -125,8 +150,11 @@ uint64_t py_read(const Features& features, int threads) {
 }  // namespace ncharness
 
 PYBIND11_MODULE(_core, m) {
-  m.doc() = "Class statistics and class scores of feature matrices; ncharness.ops is the way in.";
-  m.def("add_rows", &ncharness::py_add_rows);  // to count (C,), mean (C, d), scatter (C,)
+  m.doc() = "Class statistics and class scores of feature matrices; ncharness.native is the way in.";
+  // Into count (C,), mean (C, d), scatter (C,).
+  m.def("class_stats", &ncharness::py_class_stats<ncharness::class_stats>);
+  m.def("add_rows", &ncharness::py_class_stats<ncharness::add_rows>);
+  m.def("measure", &ncharness::py_measure);
   py::class_<ncharness::Centres>(m, "Centres").def(py::init(&ncharness::py_centres));
   m.def("class_scores", &ncharness::py_class_scores);  // into nearest (n,), gram, directional (C, C)
   m.def("cdnv", &ncharness::py_cdnv);

@@ -212,7 +212,7 @@ int64_t class_scores(const Matrix& x, const Labels& y, const Centres& centres, i
 
   std::vector<Buffer<double>> scratch, grams, directionals;
   for (int t = 0; t < threads; ++t) {
-    scratch.push_back(buffer<double>(scratch_size(rows, m, groups, tables.wide, gram)));
+    scratch.push_back(buffer<double>(scratch_size(rows, m, groups, tables.wide, gram, few)));
     grams.push_back(zeros<double>(gram ? stride * stride : 0));
     directionals.push_back(zeros<double>(gram ? stride * stride : 0));
   }

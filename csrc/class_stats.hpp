@@ -10,7 +10,7 @@
 
 namespace ncharness {
 
-// The codes that ops.py passes.
+// The codes that native.py passes.
 enum class DType : int { float32 = 0, float64 = 1, float16 = 2, bfloat16 = 3 };
 enum class LabelType : int { int64 = 0, int32 = 1, uint8 = 2 };
 
@@ -61,6 +61,9 @@ struct ClassScores {
 // Pass 1: adds the rows to the statistics, in float64. Returns -1, or the index of the first label outside
 // [0, n_classes), and then nothing has changed. The same input and thread count give the same bits.
 int64_t add_rows(const Matrix& x, const Labels& y, int64_t n_classes, int threads, const ClassStats& stats);
+
+// Pass 1 of a matrix by itself: what was in `stats` is overwritten. Returns as add_rows does.
+int64_t class_stats(const Matrix& x, const Labels& y, int64_t n_classes, int threads, const ClassStats& stats);
 
 // Class means (C, d) made ready for pass 2, once for any number of batches. A mean that is not finite (an empty class)
 // wins no row and takes part in no sum. `wide` for float64 features; others are scored in float32.

@@ -20,6 +20,9 @@ constexpr int64_t cached_sums = 32 << 10;
 // Columns of a long row that a thread can take for itself.
 constexpr int64_t long_columns = 1024;
 
+// Where classes have fewer, sums of its own for each thread cost more than short stretches of columns.
+constexpr int64_t few_rows_per_class = 64;
+
 // What one thread adds up apart from the sums; untouched classes take no memory but a count.
 struct Tally {
   std::vector<int64_t> count;
@@ -81,11 +84,13 @@ double at_least_0(double value) { return value < 0 ? 0 : value; }  // NaN stays
 // Rows against the means so far, each thread its own columns of all of them: there is nothing to merge.
 void add_columns(const Matrix& x, const Labels& y, int64_t n_classes, int threads, const ClassStats& stats) {
   const RowKernels& rows = kernels();
-  const Buffer<double> sums = buffer<double>(n_classes * x.d);
   const size_t classes = static_cast<size_t>(n_classes);
   std::vector<std::vector<double>> scatter(static_cast<size_t>(threads), std::vector<double>(classes));
   std::vector<Tally> tallies;
   for (int t = 0; t < threads; ++t) tallies.emplace_back(x.n, n_classes, x.d, rows.lanes);
+  // A batch that is sorted as a whole visits each class once: no sums need to be kept.
+  const bool at_once = tallies[0].view.chunk_rows == x.n && x.n <= lossless;
+  const Buffer<double> sums = buffer<double>(at_once ? 0 : n_classes * x.d);
   over_rows(x.d, threads, 64, [&](int t, int64_t from, int64_t to) {
     const int64_t size = bytes_of(x.dtype), d = to - from;
     const Matrix columns = {static_cast<const char*>(x.data) + from * size, x.dtype, x.n, d, x.row_stride};
@@ -93,21 +98,14 @@ void add_columns(const Matrix& x, const Labels& y, int64_t n_classes, int thread
     RowSums& view = tally.view;
     view.before = stats.count;
     view.origin = stats.mean + from;
-    view.sum = sums.get() + from;
+    view.sum = at_once ? nullptr : sums.get() + from;
     view.stride = x.d;
     sum_rows(rows, columns, y, n_classes, 0, x.n, tally);
     for (int64_t c = 0; c < n_classes; ++c) {
       if (view.count[c] == 0) continue;
+      double& squares = scatter[static_cast<size_t>(t)][static_cast<size_t>(c)] = tally.squares(c, rows.lanes);
       const double share = 1 / static_cast<double>(stats.count[c] + view.count[c]);
-      double *mean = view.origin + c * x.d, shift_sq[4] = {};
-      const double* sum = view.sum + c * x.d;
-      for (int64_t j = 0; j < d; ++j) {
-        const double shift = sum[j] * share;
-        mean[j] += shift;
-        shift_sq[j % 4] += sum[j] * shift;
-      }
-      scatter[static_cast<size_t>(t)][static_cast<size_t>(c)] =
-          tally.squares(c, rows.lanes) - (shift_sq[0] + shift_sq[1] + shift_sq[2] + shift_sq[3]);
+      if (!at_once) squares -= rows.shift_mean(view.sum + c * x.d, share, d, view.origin + c * x.d);
     }
   });
   for (size_t c = 0; c < classes; ++c) {
@@ -176,7 +174,8 @@ int64_t add_rows(const Matrix& x, const Labels& y, int64_t n_classes, int thread
   const int64_t bad = first_bad_label(y, x.n, n_classes, useful_threads(x.n, 16, threads));
   if (bad >= 0) return bad;
   threads = useful_threads(x.n, x.d, threads);
-  if (threads * long_columns <= x.d) {
+  const bool few_rows = x.n < few_rows_per_class * n_classes && threads * 64 <= x.d;
+  if (few_rows || threads * long_columns <= x.d) {
     add_columns(x, y, n_classes, threads, stats);
   } else {
     // Sums of its own are worth a thread's while where it has more rows than classes.
@@ -187,6 +186,15 @@ int64_t add_rows(const Matrix& x, const Labels& y, int64_t n_classes, int thread
       add_ranges(x, y, n_classes, threads, stats);
   }
   return -1;
+}
+
+int64_t class_stats(const Matrix& x, const Labels& y, int64_t n_classes, int threads, const ClassStats& stats) {
+  std::fill_n(stats.count, n_classes, 0);
+  std::fill_n(stats.scatter, n_classes, 0.0);
+  const int64_t bad = add_rows(x, y, n_classes, threads, stats);
+  for (int64_t c = 0; c < n_classes; ++c)
+    if (stats.count[c] == 0) std::fill_n(stats.mean + c * x.d, x.d, std::numeric_limits<double>::quiet_NaN());
+  return bad;
 }
 
 double cdnv(const int64_t* count, const double* mean, const double* scatter, int64_t n_classes, int64_t d,

@@ -13,12 +13,12 @@ struct RowSums {
   const int64_t* before;  // (C,) rows of a class that its origin is the mean of; null: none
   int64_t* count;         // (C,) 0 at the start
   double* origin;         // (C, stride) set when a class without rows before first appears
-  double* sum;            // (C, stride) set to 0 when a class first appears
+  double* sum;            // (C, stride) set to 0 when a class first appears; null: origins become means at once
   int64_t stride;
-  double* sum_sq;      // (C, lanes) likewise; to be added up
+  double* sum_sq;      // (C, lanes) likewise; to be added up, and about the means where these are there at once
   int32_t* order;      // (chunk_rows,) scratch
   int32_t* start;      // (C + 1,) scratch
-  int64_t chunk_rows;  // rows sorted by class at a time, or 0: rows are taken as they come
+  int64_t chunk_rows;  // rows sorted by class at a time, all of them if sum is null; or 0: rows are taken as they come
 };
 
 // The class means as pass 2 wants them; T is the type that rows are scored in. Scores are those of v = x - base, the
@@ -59,6 +59,8 @@ struct RowKernels {
   int lanes;          // doubles in a vector
   int panel_classes;  // at most
   void (*sum)(const Matrix& x, const Labels& y, int64_t n_classes, int64_t begin, int64_t end, const RowSums& out);
+  // mean += share * sum over d columns; returns sum . (share * sum)
+  double (*shift_mean)(const double* sum, double share, int64_t d, double* mean);
   // For float64 features and for all others; `groups` of rows at a time, scratch of scratch_size() doubles.
   void (*score_wide)(const Matrix& x, const Labels& y, int64_t begin, int64_t end, const CentreView<double>& c,
                      int64_t groups, double* scratch, const RowScores& out);
@@ -95,10 +97,13 @@ static inline int64_t gram_stride(int64_t n_active, int lanes) {
   return (n_active + 2 * lanes - 1) / (2 * lanes) * (2 * lanes);
 }
 
-static inline int64_t scratch_size(const RowKernels& k, int64_t n_active, int64_t groups, bool wide, bool gram) {
+// In doubles. Little, so that the allocator keeps it from call to call; `direct` is whether there are direct centres.
+static inline int64_t scratch_size(const RowKernels& k, int64_t n_active, int64_t groups, bool wide, bool gram,
+                                   bool direct) {
   const int64_t rows = groups * group_size(k.lanes, wide);
   const int64_t keys = panels_at_once(n_active, k.panel_classes, gram) * k.panel_classes;
-  return rows * ((gram ? gram_stride(n_active, k.lanes) : 0) + 2 + (tile_columns + keys + 1 + 16));
+  const int64_t typed = rows * ((direct ? 0 : tile_columns) + keys + 1 + 16);
+  return rows * ((gram ? gram_stride(n_active, k.lanes) : 0) + 2) + (wide ? typed : typed / 2);
 }
 
 extern const RowKernels rows_portable;

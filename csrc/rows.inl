@@ -46,6 +46,7 @@ uint64_t read_bytes(const void* data, int64_t bytes) {
 
 }  // namespace
 
-const RowKernels KERNELS = {LEVEL, LANES, CLASSES, sum, score_rows<double, double>, score, distances, read_bytes};
+const RowKernels KERNELS = {LEVEL, LANES,     CLASSES,   sum, shift_mean, score_rows<double, double>,
+                            score, distances, read_bytes};
 
 }  // namespace ncharness

@@ -10,22 +10,30 @@ namespace {
 // out[r * out_stride] += ||a_r - b||^2 over `width` columns; rows of a lie `stride` apart.
 template <int R>
 void add_distances(const double* a, int64_t stride, const double* b, int64_t width, double* out, int64_t out_stride) {
-  Wide acc[R] = {};
-  int64_t j = 0;
-  for (; j + LANES <= width; j += LANES) {
+  constexpr int chains = 4 / R;  // of additions, as many in all as their latency asks for
+  Wide acc[R][chains] = {};
+  const auto add = [&](int64_t j, int chain) {
     const Wide to = load_as<Wide>(b + j);
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
       const Wide difference = load_as<Wide>(a + r * stride + j) - to;
-      acc[r] += difference * difference;
+      acc[r][chain] += difference * difference;
     }
-  }
+  };
+  int64_t j = 0;
+  for (; j + chains * LANES <= width; j += chains * LANES)
+#pragma GCC unroll 4
+    for (int chain = 0; chain < chains; ++chain) add(j + chain * LANES, chain);
+  for (; j + LANES <= width; j += LANES) add(j, 0);
   for (; j < width; ++j)
     for (int r = 0; r < R; ++r) {
       const double difference = a[r * stride + j] - b[j];
-      acc[r][0] += difference * difference;
+      acc[r][0][0] += difference * difference;
     }
-  for (int r = 0; r < R; ++r) out[r * out_stride] += total(acc[r]);
+  for (int r = 0; r < R; ++r) {
+    for (int chain = 1; chain < chains; ++chain) acc[r][0] += acc[r][chain];
+    out[r * out_stride] += total(acc[r][0]);
+  }
 }
 
 // out (n_a, n_b). A tile of columns of a stays in the first-level cache while b goes by.

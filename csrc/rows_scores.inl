@@ -214,7 +214,7 @@ void score_rows(const Matrix& x, const Labels& y, int64_t begin, int64_t end, co
   const int64_t rows = groups * group_rows<T>;
   s.best = reinterpret_cast<Best<T>*>(s.residual + (out.gram ? rows * gram_stride(c.n_active, LANES) : 0));
   s.v = reinterpret_cast<T*>(s.best + rows);
-  s.keys = s.v + rows * tile_columns;
+  s.keys = s.v + (c.direct ? 0 : rows * tile_columns);
   s.norm_sq = s.keys + rows * s.max_classes;
   s.sums = s.norm_sq + rows;
   for (int64_t from = begin; from < end; from += rows) s.score_block(from, end - from < rows ? end : from + rows, end);

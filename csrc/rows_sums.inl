@@ -16,14 +16,41 @@ namespace {
 // What is not finite in the first row of a class would, as its origin, poison every later row.
 template <class In>
 void open_class(const In* row, int64_t d, int64_t c, const RowSums& out) {
-  double *origin = out.origin + c * out.stride, *sum = out.sum + c * out.stride, *sum_sq = out.sum_sq + c * LANES;
-  const bool fresh = !out.before || out.before[c] == 0;
-  for (int64_t j = 0; j < d; ++j) {
-    const double first = static_cast<double>(value(row + j));
-    if (fresh) origin[j] = first - first == 0 ? first : 0;
-    sum[j] = 0;
+  double* origin = out.origin + c * out.stride;
+  if (out.sum) __builtin_memset(out.sum + c * out.stride, 0, static_cast<size_t>(d) * sizeof(double));
+  __builtin_memset(out.sum_sq + c * LANES, 0, LANES * sizeof(double));
+  if (out.before && out.before[c] > 0) return;
+  int64_t j = 0;
+  for (; j + LANES <= d; j += LANES) {
+    const Wide first = to_wide(row + j);
+    store(origin + j, first - first == 0 ? first : Wide{});
   }
-  for (int i = 0; i < LANES; ++i) sum_sq[i] = 0;
+  for (; j < d; ++j) {
+    const double first = static_cast<double>(value(row + j));
+    origin[j] = first - first == 0 ? first : 0;
+  }
+}
+
+// mean += share * sum over d columns; returns sum . (share * sum).
+double shift_mean(const double* sum, double share, int64_t d, double* mean) {
+  Wide shift_sq[4] = {};
+  const auto add = [&](int64_t j, int chain) {
+    const Wide all = load_as<Wide>(sum + j), shift = all * share;
+    store(mean + j, load_as<Wide>(mean + j) + shift);
+    shift_sq[chain] += all * shift;
+  };
+  int64_t j = 0;
+  for (; j + 4 * LANES <= d; j += 4 * LANES)
+#pragma GCC unroll 4
+    for (int chain = 0; chain < 4; ++chain) add(j + chain * LANES, chain);
+  for (; j + LANES <= d; j += LANES) add(j, 0);
+  double rest = 0;
+  for (; j < d; ++j) {
+    const double shift = sum[j] * share;
+    mean[j] += shift;
+    rest += sum[j] * shift;
+  }
+  return total((shift_sq[0] + shift_sq[1]) + (shift_sq[2] + shift_sq[3])) + rest;
 }
 
 constexpr int64_t bytes_ahead = 16384;  // of the matrix are fetched into the second-level cache before their turn
@@ -69,11 +96,15 @@ void sum_run(const In* x, int64_t row_stride, int64_t d, const int32_t* order, i
              int64_t c, const RowSums& out) {
   constexpr int group = 4;
   constexpr int64_t tile = 1024;
-  double *origin = out.origin + c * out.stride, *sum = out.sum + c * out.stride, *sum_sq = out.sum_sq + c * LANES;
+  alignas(64) double passing[tile];
+  double *origin = out.origin + c * out.stride, *sum_sq = out.sum_sq + c * LANES;
   if (out.count[c] == 0) open_class(x + order[0] * row_stride, d, c, out);
   out.count[c] += n;
+  const double share = 1 / static_cast<double>(out.count[c] + (out.before ? out.before[c] : 0));
   for (int64_t from = 0; from < d; from += tile) {
     const int64_t width = d - from < tile ? d - from : tile;
+    double* sum = out.sum ? out.sum + c * out.stride + from : passing;
+    if (!out.sum) __builtin_memset(passing, 0, static_cast<size_t>(width) * sizeof(double));
     const int64_t distance = bytes_ahead / (group * width * static_cast<int64_t>(sizeof(In))) * group + group;
     const auto row = [=](int64_t i) { return x + order[i] * row_stride + from; };
     // Behind the run's last row come its next columns, or the rows of the next class.
@@ -83,18 +114,19 @@ void sum_run(const In* x, int64_t row_stride, int64_t d, const int32_t* order, i
       return x + (order + i < last ? order[i] : last[-1]) * row_stride;
     };
     int64_t i = 0;
-    for (; i + group <= n; i += group) {
+    const auto add = [&](auto size) {
       const In *rows[group], *ahead[group];
-      for (int r = 0; r < group; ++r) {
+      for (int r = 0; r < size; ++r) {
         rows[r] = row(i + r);
         ahead[r] = later(i + r + distance);
       }
-      sum_group<group>(rows, ahead, width, origin + from, sum + from, sum_sq);
-    }
-    for (; i < n; ++i) {
-      const In *rows = row(i), *ahead = later(i + distance);
-      sum_group<1>(&rows, &ahead, width, origin + from, sum + from, sum_sq);
-    }
+      sum_group<size>(rows, ahead, width, origin + from, sum, sum_sq);
+    };
+    for (; i + group <= n; i += group) add(std::integral_constant<int, group>());
+    if (n - i == 1) add(std::integral_constant<int, 1>());
+    if (n - i == 2) add(std::integral_constant<int, 2>());
+    if (n - i == 3) add(std::integral_constant<int, 3>());
+    if (!out.sum) *sum_sq -= shift_mean(sum, share, width, origin + from);
   }
 }
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ncharness import ops
-from ncharness.ops import Array
+from ncharness.arrays import Array, as_features, as_labels, check_labels
+from ncharness.reference import sq_distances
 from ncharness.stats import ClassStats, warn_of_non_finite
 
 NC1_RTOL = 1e-12
@@ -23,7 +24,7 @@ def cdnv(stats: ClassStats, *, pairs: bool = False) -> Tensor:
     """
     if not pairs:
         return ops.cdnv(stats.count, stats.mean, stats.scatter)
-    variance, sq_distance = stats.variance, ops.sq_distances(stats.mean)
+    variance, sq_distance = stats.variance, sq_distances(stats.mean)
     values = torch.where(sq_distance == 0, torch.inf, (variance[:, None] + variance) / (2 * sq_distance))
     return values.fill_diagonal_(torch.nan)
 
@@ -42,7 +43,7 @@ def ncc(features: Array, stats: ClassStats) -> Tensor:
     Empty classes never win; a row with NaN or infinite features has no nearest centre and gets -1. Raises ValueError
     where every class is empty or a class that has rows has a mean that is not finite.
     """
-    x = ops.as_features(features)
+    x = as_features(features)
     if x.shape[1] != stats.n_features:
         raise ValueError(f"features: expected {stats.n_features} columns as in stats, got {x.shape[1]}")
     if x.device != stats.mean.device:
@@ -59,10 +60,10 @@ def ncc(features: Array, stats: ClassStats) -> Tensor:
 
 def ncc_accuracy(features: Array, labels: Array, stats: ClassStats) -> Tensor:
     """The share of rows whose nearest class centre is that of their label; a float64 scalar, NaN for no rows."""
-    x = ops.as_features(features)
-    y = ops.as_labels(labels, x)
+    x = as_features(features)
+    y = as_labels(labels, x)
     if not torch.compiler.is_compiling():
-        ops.check_labels(y, stats.n_classes)
+        check_labels(y, stats.n_classes)
     return (ncc(x, stats) == y).double().mean()
 
 
@@ -83,7 +84,7 @@ class ClassMeasure:
     @property
     def ncc_accuracy(self) -> Tensor:
         """The share of rows nearest to the centre of their own class (1 - the NCC error on the training set)."""
-        return (self.nearest == self.labels).double().mean()
+        return torch.count_nonzero(self.nearest == self.labels).double() / self.labels.shape[0]
 
     @property
     def cdnv(self) -> Tensor:
@@ -114,19 +115,17 @@ def measure(features: Array, labels: Array, n_classes: int, *, gram: bool = Fals
     O(n C (d + C)) time and O(C^2) memory; no (d, d) or (n, C) matrix ever exists. Errors and warnings as for
     `class_stats`; a class that holds NaN or infinite features wins no row.
     """
-    x = ops.as_features(features)
-    y = ops.as_labels(labels, x)
-    ops.check_n_classes(n_classes)
-    count, mean, scatter, nearest, gram_sum, directional_sum = ops.measure(x, y, n_classes, gram=gram)
+    count, mean, scatter, nearest, gram_sum, directional_sum = ops.measure(features, labels, n_classes, gram)
     stats = ClassStats(count, mean, scatter)
     warn_of_non_finite(stats)
+    y = as_labels(labels, nearest)
     if not gram:
         return ClassMeasure(stats=stats, nearest=nearest, labels=y)
     return ClassMeasure(
         stats=stats,
         nearest=nearest,
         labels=y,
-        gram=gram_sum / x.shape[0],
+        gram=gram_sum / nearest.shape[0],
         directional=directional_sum / stats.count[:, None],
     )
 
@@ -160,7 +159,7 @@ def directional_cdnv(stats: ClassStats, directional: Tensor, *, pairs: bool = Fa
     Luthra et al. (arXiv:2603.03530). `directional` (C, C) is that of `measure`. Returns the average over i != j as a
     float64 scalar, or with `pairs` the (C, C) matrix, which is not symmetric, with NaN on its diagonal.
     """
-    sq_distance = ops.sq_distances(stats.mean)
+    sq_distance = sq_distances(stats.mean)
     values = directional / sq_distance.square()
     values = torch.where(sq_distance == 0, torch.inf, values)
     values.fill_diagonal_(torch.nan)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ncharness import ops
+from ncharness.arrays import as_features, as_labels, check_n_classes
 from ncharness.depth import effective_depth
 from ncharness.metrics import cdnv
 from ncharness.stats import ClassStats, warn_of_non_finite
@@ -137,7 +138,7 @@ def measure_layers(
     gradients; every module's mode is restored. The statistics are those of `class_stats`.
     """
     names = layer_names(model, layers)
-    ops.check_n_classes(n_classes)
+    check_n_classes(n_classes)
     if isinstance(batches, Iterator):
         raise TypeError("batches: expected something that can be iterated twice, got an iterator")
     with _evaluating(model):
@@ -179,11 +180,11 @@ def _sweep_stats(
                 f"layers: {name} ran more than once in one forward pass, so its rows would count twice; name another"
             )
         ran.add(name)
-        x = ops.as_features(output.flatten(1))
+        x = as_features(output.flatten(1))
         if name not in stats:
             stats[name] = ClassStats.empty(n_classes, x.shape[1], device=x.device)
         of = stats[name]
-        ops.class_update(x, ops.as_labels(seen_labels[-1], x), of.count, of.mean, of.scatter)
+        ops.class_update(x, seen_labels[-1], of.count, of.mean, of.scatter)
 
     with _hooked(model, names, add):
         for inputs, labels in map(_pair, batches):
@@ -206,8 +207,8 @@ def _sweep_scores(
     predicted: list[Tensor] = []
 
     def score(name: str, output: Tensor) -> None:
-        x = ops.as_features(output.flatten(1))
-        y = ops.as_labels(seen_labels[-1], x)
+        x = as_features(output.flatten(1))
+        y = as_labels(seen_labels[-1], x)
         wrong[name] += (nearest[name](x) != y).sum()
 
     with _hooked(model, list(stats), score):

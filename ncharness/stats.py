@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ncharness import ops
-from ncharness.ops import Array
+from ncharness import ops, reference
+from ncharness.arrays import Array, check_n_classes
 
 
 @dataclass(eq=False)
@@ -27,7 +27,7 @@ class ClassStats:
     @classmethod
     def empty(cls, n_classes: int, n_features: int, *, device: torch.device | str = "cpu") -> "ClassStats":
         """Statistics of no rows at all, to be updated batch by batch."""
-        ops.check_n_classes(n_classes)
+        check_n_classes(n_classes)
         if not isinstance(n_features, int) or isinstance(n_features, bool):
             raise TypeError(f"n_features: expected an integer, got {type(n_features).__name__}")
         if n_features < 1:
@@ -57,8 +57,7 @@ class ClassStats:
         Any split into batches gives the same up to rounding. Raises as `class_stats` does, and then nothing was added;
         warns as it does.
         """
-        x = ops.as_features(features)
-        ops.class_update(x, ops.as_labels(labels, x), self.count, self.mean, self.scatter)
+        ops.class_update(features, labels, self.count, self.mean, self.scatter)
         warn_of_non_finite(self)
         return self
 
@@ -68,7 +67,7 @@ class ClassStats:
             raise ValueError(
                 f"other: expected statistics of shape {tuple(self.mean.shape)}, got {tuple(other.mean.shape)}"
             )
-        ops.merge_stats((self.count, self.mean, self.scatter), (other.count, other.mean, other.scatter))
+        reference.merge_stats((self.count, self.mean, self.scatter), (other.count, other.mean, other.scatter))
         return self
 
 
@@ -81,10 +80,7 @@ def class_stats(features: Array, labels: Array, n_classes: int) -> ClassStats:
     more. Raises TypeError or ValueError that names the argument; warns (RuntimeWarning) of classes that hold NaN or
     infinite features.
     """
-    x = ops.as_features(features)
-    y = ops.as_labels(labels, x)
-    ops.check_n_classes(n_classes)
-    stats = ClassStats(*ops.class_stats(x, y, n_classes))
+    stats = ClassStats(*ops.class_stats(features, labels, n_classes))
     warn_of_non_finite(stats)
     return stats
 

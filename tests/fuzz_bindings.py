@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ncharness import ClassStats, cdnv, class_stats, measure, ncc, ncc_accuracy, ops
+from ncharness import ClassStats, arrays, cdnv, class_stats, measure, native, ncc, ncc_accuracy, ops, reference
 
 NAMES = ("features: ", "labels: ", "n_classes: ", "means: ", "stats: ", "gram: ", "n_features: ")
 NO_MEMORY = ("can't allocate memory", "Storage size calculation overflowed")  # torch's words, as RuntimeError
@@ -186,7 +186,7 @@ def check_close(got: torch.Tensor, expected: torch.Tensor, tolerance: torch.Tens
 
 
 def check_stats(stats: ClassStats, x: torch.Tensor, y: torch.Tensor, n_classes: int) -> None:
-    count, mean, scatter = ops._reference_class_stats(x, y, n_classes)
+    count, mean, scatter = reference.class_stats(x, y, n_classes)
     largest = float(x.double().abs().nan_to_num(0.0, 0.0, 0.0).max()) if len(x) else 0.0
     check(torch.equal(stats.count, count), f"count: {stats.count.tolist()}, expected {count.tolist()}")
     check_close(stats.mean, mean, 1e-14 * largest, "mean")
@@ -209,7 +209,7 @@ def check_nearest(nearest: torch.Tensor, x: torch.Tensor, means: torch.Tensor) -
 
 
 def check_gram(got: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor, y: torch.Tensor, means: torch.Tensor) -> None:
-    expected = ops._reference_class_scores(x, y, means, True)[1:]
+    expected = reference.class_scores(x, y, means, True)[1:]
     active = means.isfinite().all(dim=1)
     if not bool(active.any()) or not len(x):
         for part in got:
@@ -265,7 +265,7 @@ def call_statistics(_rng: np.random.Generator, x: Argument, y: Argument, n_class
     for cut, into in zip(np.array_split(np.arange(len(x.plain)), 3), (stats, other, stats), strict=True):
         into.update(x.given[cut], y.given[cut])
     check_stats(stats.merge(other), x.plain, y.plain, n_classes.plain)
-    got, expected = cdnv(stats), ops._reference_cdnv(stats.count, stats.mean, stats.scatter)
+    got, expected = cdnv(stats), reference.cdnv(stats.count, stats.mean, stats.scatter)
     check(got.isnan() == expected.isnan(), f"cdnv: {got}, expected {expected}")
     if expected.isfinite():
         check((got - expected).abs() <= 1e-9 * expected, f"cdnv: {got}, expected {expected}")
@@ -315,7 +315,7 @@ def call_ops(rng: np.random.Generator, x: Argument, y: Argument, n_classes: Argu
     if x.plain is None:
         refuses(lambda: ops.read(x.given), "read")
         return
-    rows = ops.as_features(x.given)
+    rows = arrays.as_features(x.given)
     ops.read(x.given)
     if n_classes.plain is None:
         return
@@ -328,7 +328,7 @@ def call_ops(rng: np.random.Generator, x: Argument, y: Argument, n_classes: Argu
     refuses(lambda: ops.class_scores(rows, None, wrong), "class_scores, means")
     refuses(lambda: ops.class_scores(rows, None, means, gram=True), "class_scores, no labels")
     if isinstance(y.given, torch.Tensor | np.ndarray) and y.plain is not None:
-        classes = ops.as_labels(y.given, rows)
+        classes = arrays.as_labels(y.given, rows)
         nearest, *sums = ops.class_scores(rows, classes, means, gram=True)
         check_nearest(nearest, x.plain, means)
         check_gram((sums[0], sums[1]), x.plain, y.plain, means)
@@ -342,7 +342,9 @@ def call_ops(rng: np.random.Generator, x: Argument, y: Argument, n_classes: Argu
             refuses(lambda: ops.class_update(rows, classes, of[0], of[1], of[2]), "class_update")
             refuses(lambda: ops.cdnv(of[0], of[1], of[2]), "cdnv")
     elif isinstance(y.given, torch.Tensor):
-        refuses(lambda: ops.class_scores(rows, ops.as_labels(y.given, rows), means, gram=True), "class_scores, labels")
+        refuses(
+            lambda: ops.class_scores(rows, arrays.as_labels(y.given, rows), means, gram=True), "class_scores, labels"
+        )
 
 
 CALLS = (call_statistics, call_measure, call_ncc, call_ops)
@@ -358,8 +360,8 @@ def one_call(seed: int, index: int) -> None:
     if n_classes.plain is None and isinstance(n_classes.given, int) and n_classes.given > 2**60 and n:
         x = Argument(*[torch.zeros((n, 2**17))] * 2)  # beyond any memory
     torch.set_num_threads(int(rng.integers(1, 4)))
-    if ops._core is not None:
-        ops._core.set_level(str(rng.choice(ops._core.levels())))
+    if native._core is not None:
+        native._core.set_level(str(rng.choice(native._core.levels())))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a class holds NaN is what the call says, not what it gets wrong
         call(rng, x, y, n_classes)
@@ -367,7 +369,7 @@ def one_call(seed: int, index: int) -> None:
 
 def fuzz(seed: int, seconds: float, first: int = 0, at: Callable[[int], object] = lambda _: None) -> int:
     """Calls until the time is over; returns how many. `at` hears of each call before it is made."""
-    threads, level = torch.get_num_threads(), ops._core and ops._core.level()
+    threads, level = torch.get_num_threads(), native._core and native._core.level()
     deadline, index = time.monotonic() + seconds, first
     try:
         while time.monotonic() < deadline or index == first:
@@ -380,7 +382,7 @@ def fuzz(seed: int, seconds: float, first: int = 0, at: Callable[[int], object] 
     finally:
         torch.set_num_threads(threads)
         if level:
-            ops._core.set_level(level)
+            native._core.set_level(level)
     return index - first
 
 

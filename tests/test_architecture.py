@@ -8,10 +8,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Along a chain, no module reaches one that comes after it, itself or through others.
 CHAINS = (
-    "ops stats metrics depth bound probe train store parallel progress cli",
+    "arrays reference ops stats metrics depth bound probe train store parallel progress cli",
     "config record data train store parallel progress report cli",
     "config record models train store parallel progress report cli",
-    "ops stats metrics contenders bench bench_sections bench_report cli",
+    "arrays native ops stats metrics contenders bench bench_sections bench_report cli",
 )
 ABOVE_STORE = {"parallel", "progress", "report", "page", "cli", "__init__", "__main__"}
 
@@ -54,8 +54,8 @@ def test_only_what_is_above_the_store_reaches_it():
     assert not [(module, name) for module in below for name in {"store", "report", "cli"} & reached(module)]
 
 
-def test_only_ops_knows_the_extension_and_the_verdict_knows_nobody():
-    assert [module for module in DIRECT if "_core" in DIRECT[module]] == ["ops"]
+def test_only_native_knows_the_extension_and_the_verdict_knows_nobody():
+    assert [module for module in DIRECT if "_core" in DIRECT[module]] == ["native"]
     assert DIRECT["verdict"] == set()
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from ncharness import ClassStats, backend, cdnv, class_stats, measure, ncc, ops
+from ncharness import ClassStats, backend, cdnv, class_stats, measure, native, ncc, ops, reference
 
-LEVELS = ops._core.levels() if ops._core else []
+LEVELS = native._core.levels() if native._core else []
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -156,12 +156,16 @@ INTO = (COUNT.data_ptr(), MEAN.data_ptr(), SCATTER.data_ptr())
 
 
 def add_rows(features=F, labels=L, n_classes=2, threads=1, into=INTO):
-    ops._core.add_rows(features, labels, n_classes, threads, *into)
+    native._core.add_rows(features, labels, n_classes, threads, *into)
+
+
+def measured(features=F, labels=L, n_classes=2, threads=1, into=INTO, out=(NEAREST, 0, 0), gram=False):
+    native._core.measure(features, labels, n_classes, gram, threads, *into, *out)
 
 
 def scores(features=F, labels=L, threads=1, nearest=NEAREST, gram=0, directional=0, prepared=""):
-    centres = ops._core.Centres(MEAN.data_ptr(), 2, 3, prepared == "wide", prepared == "gram", 1)
-    ops._core.class_scores(features, labels, centres, threads, nearest, gram, directional)
+    centres = native._core.Centres(MEAN.data_ptr(), 2, 3, prepared == "wide", prepared == "gram", 1)
+    native._core.class_scores(features, labels, centres, threads, nearest, gram, directional)
 
 
 HOSTILE = {
@@ -188,10 +192,13 @@ HOSTILE = {
     "no threads": (lambda: add_rows(threads=0), "threads: expected at least 1, got 0"),
     "null count": (lambda: add_rows(into=(0, *INTO[1:])), "stats: an address is null"),
     "unaligned mean": (lambda: add_rows(into=(INTO[0], INTO[1] + 4, INTO[2])), "mean: the address is not aligned"),
-    "null means": (lambda: ops._core.Centres(0, 2, 3, False, False, 1), "mean: the address is null"),
-    "no means": (lambda: ops._core.Centres(INTO[1], 0, 3, False, False, 1), "n_classes: expected at least 1, got 0"),
-    "means of no columns": (lambda: ops._core.Centres(INTO[1], 2, 0, False, False, 1), "mean: .* got d = 0"),
-    "centres, no threads": (lambda: ops._core.Centres(INTO[1], 2, 3, False, False, 0), "threads: expected at least 1"),
+    "null means": (lambda: native._core.Centres(0, 2, 3, False, False, 1), "mean: the address is null"),
+    "no means": (lambda: native._core.Centres(INTO[1], 0, 3, False, False, 1), "n_classes: expected at least 1, got 0"),
+    "means of no columns": (lambda: native._core.Centres(INTO[1], 2, 0, False, False, 1), "mean: .* got d = 0"),
+    "centres, no threads": (
+        lambda: native._core.Centres(INTO[1], 2, 3, False, False, 0),
+        "threads: expected at least 1",
+    ),
     "scores: negative n": (lambda: scores((F[0], 0, -1, 3, 3)), "features: expected n >= 0"),
     "scores: null": (lambda: scores((0, 0, 4, 3, 3)), "features: the address is null"),
     "scores: columns": (lambda: scores((F[0], 0, 4, 2, 3)), "features: expected 3 columns as the centres have, got 2"),
@@ -206,12 +213,21 @@ HOSTILE = {
         lambda: scores(labels=(0, 0), prepared="gram", gram=SQUARE, directional=SQUARE),
         "labels: the address is null",
     ),
-    "cdnv: null": (lambda: ops._core.cdnv(0, INTO[1], INTO[2], 2, 3, 1), "stats: an address is null"),
-    "cdnv: no classes": (lambda: ops._core.cdnv(*INTO, 0, 3, 1), "n_classes: expected at least 1, got 0"),
-    "cdnv: no threads": (lambda: ops._core.cdnv(*INTO, 2, 3, 0), "threads: expected at least 1, got 0"),
-    "read: null": (lambda: ops._core.read((0, 0, 4, 3, 3), 1), "features: the address is null"),
-    "read: no threads": (lambda: ops._core.read(F, 0), "threads: expected at least 1, got 0"),
-    "level": (lambda: ops._core.set_level("mmx"), "level: .* no 'mmx'"),
+    "measure: null": (lambda: measured((0, 0, 4, 3, 3)), "features: the address is null"),
+    "measure: null labels": (lambda: measured(labels=(0, 0)), "labels: the address is null"),
+    "measure: no classes": (lambda: measured(n_classes=0), "n_classes: expected at least 1, got 0"),
+    "measure: no threads": (lambda: measured(threads=0), "threads: expected at least 1, got 0"),
+    "measure: null scatter": (lambda: measured(into=(*INTO[:2], 0)), "stats: an address is null"),
+    "measure: no output": (lambda: measured(out=(0, 0, 0)), "nearest: the address is null"),
+    "measure: unaligned": (lambda: measured(out=(NEAREST + 4, 0, 0)), "nearest: the address is not aligned"),
+    "measure: gram unwanted": (lambda: measured(out=(NEAREST, SQUARE, SQUARE)), "gram: wanted and prepared for must"),
+    "measure: half a gram": (lambda: measured(out=(NEAREST, SQUARE, 0), gram=True), "gram: wanted and prepared for"),
+    "cdnv: null": (lambda: native._core.cdnv(0, INTO[1], INTO[2], 2, 3, 1), "stats: an address is null"),
+    "cdnv: no classes": (lambda: native._core.cdnv(*INTO, 0, 3, 1), "n_classes: expected at least 1, got 0"),
+    "cdnv: no threads": (lambda: native._core.cdnv(*INTO, 2, 3, 0), "threads: expected at least 1, got 0"),
+    "read: null": (lambda: native._core.read((0, 0, 4, 3, 3), 1), "features: the address is null"),
+    "read: no threads": (lambda: native._core.read(F, 0), "threads: expected at least 1, got 0"),
+    "level": (lambda: native._core.set_level("mmx"), "level: .* no 'mmx'"),
 }
 
 
@@ -259,20 +275,20 @@ BAD_LABELS += [([0, 0, 0, 2**63 - 1], "got 9223372036854775807 at index 3"), ([-
 @pytest.mark.parametrize("implementation", ["native", "reference"] if LEVELS else ["reference"])
 @pytest.mark.parametrize(("labels", "said"), BAD_LABELS)
 def test_every_pass_names_the_first_label_out_of_range_and_changes_nothing(labels, said, implementation):
-    op = ops._NATIVE if implementation == "native" else ops._REFERENCE
+    kernels = native if implementation == "native" else reference
     y, stats = torch.tensor(labels), ClassStats.empty(2, 3).update(X + 1, Y)
     before = [part.clone() for part in (stats.count, stats.mean, stats.scatter)]
     message = rf"^labels: expected values in \[0, 2\), {said}"
     with pytest.raises(ValueError, match=message):
-        op["class_stats"](X, y, 2)
+        ops.class_stats(X, y, 2, kernels=kernels)
     with pytest.raises(ValueError, match=message):
-        op["class_scores"](X, y, MEAN, True)
+        ops.class_scores(X, y, MEAN, True, kernels=kernels)
     with pytest.raises(ValueError, match=message):
-        op["class_update"](X, y, stats.count, stats.mean, stats.scatter)
+        ops.class_update(X, y, stats.count, stats.mean, stats.scatter, kernels=kernels)
     for part, was in zip((stats.count, stats.mean, stats.scatter), before, strict=True):
         torch.testing.assert_close(part, was, rtol=0, atol=0, equal_nan=True)
     with pytest.raises(ValueError, match=r"^gram: needs labels"):
-        op["class_scores"](X, None, MEAN, True)
+        ops.class_scores(X, None, MEAN, True, kernels=kernels)
 
 
 # --- torch ------------------------------------------------------------------------------------------------------------
@@ -341,8 +357,8 @@ def test_without_the_extension_the_reference_serves_and_says_why(tmp_path):
 
 @pytest.mark.skipif(not LEVELS, reason="the native extension is not built")
 def test_backend_names_the_instruction_set_in_use():
-    before = ops._core.level()
+    before = native._core.level()
     for level in LEVELS:
-        ops._core.set_level(level)
+        native._core.set_level(level)
         assert backend() == ("cpu", f"native kernels, instruction set {level} of {', '.join(LEVELS)}")
-    ops._core.set_level(before)
+    native._core.set_level(before)

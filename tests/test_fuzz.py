@@ -2,8 +2,11 @@
 
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from ncharness import reference
 
 spec = importlib.util.spec_from_file_location("fuzz_bindings", Path(__file__).with_name("fuzz_bindings.py"))
 fuzz_bindings = importlib.util.module_from_spec(spec)
@@ -15,13 +18,13 @@ def test_every_call_returns_what_the_reference_does_or_refuses_by_name():
 
 
 def test_a_wrong_answer_is_found_and_can_be_repeated(monkeypatch):
-    right = fuzz_bindings.ops._reference_class_stats
+    right = reference.class_stats
 
     def wrong(features, labels, n_classes):
         count, mean, scatter = right(features, labels, n_classes)
         return count, mean, scatter * (1 + 1e-9)
 
-    monkeypatch.setattr(fuzz_bindings.ops, "_reference_class_stats", wrong)
+    monkeypatch.setattr(fuzz_bindings, "reference", SimpleNamespace(**{**vars(reference), "class_stats": wrong}))
     with pytest.raises(fuzz_bindings.WrongError, match=r"scatter: .*\nrepeat it with: .* --seed 0 --first") as failure:
         fuzz_bindings.fuzz(seed=0, seconds=10)
     index = int(str(failure.value).split("--first ")[1].split()[0])

@@ -1,12 +1,14 @@
 """The nearest centre of every row is that of float64: near ties, common offsets, scales that float32 cannot square."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from ncharness import measure, ops
+from ncharness import measure, native, ops, reference
 
-LEVELS = ops._core.levels() if ops._core else []
+LEVELS = native._core.levels() if native._core else []
 NARROW = (torch.float32, torch.float16, torch.bfloat16)
 FLOATS = (*NARROW, torch.float64)
 # (d, C): panels of classes, a few classes by rows of columns, blocks of 512 classes, 8 groups of rows at once.
@@ -20,13 +22,13 @@ def scores(request):
     if request.param == "reference":
         before = torch.get_num_threads()
         torch.set_num_threads(1)  # more would wait for each other at these sizes
-        yield ops._REFERENCE["class_scores"]
+        yield partial(ops.class_scores, kernels=reference)
         torch.set_num_threads(before)
     else:
-        before = ops._core.level()
-        ops._core.set_level(request.param)
-        yield ops._NATIVE["class_scores"]
-        ops._core.set_level(before)
+        before = native._core.level()
+        native._core.set_level(request.param)
+        yield partial(ops.class_scores, kernels=native)
+        native._core.set_level(before)
 
 
 def both_labels(scores, x, means, y=None):

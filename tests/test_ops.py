@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from ncharness import ops
+from ncharness import native, ops, reference
 
-LEVELS = ops._core.levels() if ops._core else []
+LEVELS = native._core.levels() if native._core else []
 NARROW = (torch.float32, torch.float16, torch.bfloat16)
 DATA = [(dtype, offset) for dtype in (torch.float32, torch.float64) for offset in (0.0, 1e2, 1e4)]
 DATA += [(torch.float16, 0.0), (torch.float16, 1e4), (torch.bfloat16, 0.0), (torch.bfloat16, 1e2)]
@@ -47,16 +47,16 @@ class Passes(NamedTuple):
 def passes(request, monkeypatch):
     """The ops of one implementation."""
     if request.param == "reference":
-        monkeypatch.setattr(ops, "_CHUNK_ELEMENTS", 30_000)  # several chunks already at these sizes
+        monkeypatch.setattr(reference, "_CHUNK_ELEMENTS", 30_000)  # several chunks already at these sizes
         before = torch.get_num_threads()
         torch.set_num_threads(1)  # more would wait for each other at these sizes
-        yield Passes(*(ops._REFERENCE[name] for name in Passes._fields))
+        yield Passes(*(functools.partial(getattr(ops, name), kernels=reference) for name in Passes._fields))
         torch.set_num_threads(before)
     else:
-        before = ops._core.level()
-        ops._core.set_level(request.param)
-        yield Passes(*(ops._NATIVE[name] for name in Passes._fields))
-        ops._core.set_level(before)
+        before = native._core.level()
+        native._core.set_level(request.param)
+        yield Passes(*(functools.partial(getattr(ops, name), kernels=native) for name in Passes._fields))
+        native._core.set_level(before)
 
 
 def example(n, d, n_classes, *, offset=0.0, dtype=torch.float32, seed=0):

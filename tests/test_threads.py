@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from ncharness import ClassStats, measure, ops
+from ncharness import ClassStats, measure, native, ops
 from ncharness.bench import threads
 
-LEVELS = ops._core.levels() if ops._core else []
-native = pytest.mark.skipif(not LEVELS, reason="the native extension is not built")
+LEVELS = native._core.levels() if native._core else []
+native_only = pytest.mark.skipif(not LEVELS, reason="the native extension is not built")
 # n * d is enough for three threads: rows as they come, by class, one dtype each; few classes, panels, 8 groups at once.
 LARGE = [
     (3001, 150, 1, torch.float32),
@@ -51,10 +51,10 @@ def level(request):
     if request.param == "reference":
         yield request.param
         return
-    before = ops._core.level()
-    ops._core.set_level(request.param)
+    before = native._core.level()
+    native._core.set_level(request.param)
     yield request.param
-    ops._core.set_level(before)
+    native._core.set_level(before)
 
 
 @pytest.mark.parametrize("shape", LARGE, ids=str)
@@ -113,6 +113,17 @@ def test_concurrent_calls_from_python_threads_give_the_same_bits():
                 assert_same_bits(found, expected[turn])
 
 
+@native_only
+def test_threads_that_have_gone_to_sleep_or_were_never_there_change_no_bit():
+    rows = example(*LARGE[1])
+    with threads(3):
+        first = outputs(*rows)
+        for pause in (0, 0.00005, 0.0002, 0.01):
+            for _ in range(5):
+                time.sleep(pause)
+                assert_same_bits(outputs(*rows), first)
+
+
 def test_one_set_of_prepared_centres_serves_several_python_threads():
     x, y, n_classes = example(*LARGE[3])
     means = measure(x, y, n_classes).stats.mean
@@ -131,18 +142,20 @@ def calls_of_the_extension(x, y, n_classes):
     means = stats.mean.data_ptr(), n_classes, x.shape[1], False, True, 1
     nearest, square = torch.empty_like(y), torch.empty((2, n_classes, n_classes), dtype=torch.float64)
     outs = nearest.data_ptr(), square[0].data_ptr(), square[1].data_ptr()
-    features, labels, centres = ops._features(x), ops._labels(y), ops._core.Centres(*means)
+    features, labels, centres = native._features(x), native._labels(y), native._core.Centres(*means)
     return (x, y, stats, nearest, square), {
-        "add_rows": lambda: ops._core.add_rows(features, labels, n_classes, 1, *into),
-        "Centres": lambda: ops._core.Centres(*means),
-        "class_scores": lambda: ops._core.class_scores(features, labels, centres, 1, *outs),
-        "cdnv": lambda: ops._core.cdnv(*into, n_classes, x.shape[1], 1),
-        "read": lambda: ops._core.read(features, 1),
+        "class_stats": lambda: native._core.class_stats(features, labels, n_classes, 1, *into),
+        "measure": lambda: native._core.measure(features, labels, n_classes, True, 1, *into, *outs),
+        "add_rows": lambda: native._core.add_rows(features, labels, n_classes, 1, *into),
+        "Centres": lambda: native._core.Centres(*means),
+        "class_scores": lambda: native._core.class_scores(features, labels, centres, 1, *outs),
+        "cdnv": lambda: native._core.cdnv(*into, n_classes, x.shape[1], 1),
+        "read": lambda: native._core.read(features, 1),
     }
 
 
-@native
-@pytest.mark.parametrize("name", ["add_rows", "Centres", "class_scores", "cdnv", "read"])
+@native_only
+@pytest.mark.parametrize("name", ["class_stats", "measure", "add_rows", "Centres", "class_scores", "cdnv", "read"])
 def test_other_python_threads_run_during_a_call(name):
     kept, calls = calls_of_the_extension(*example(3000, 300, 300))
     ticks, stop = [], threading.Event()
@@ -176,7 +189,7 @@ def test_other_python_threads_run_during_a_call(name):
 
 
 FORK = """
-import os, pickle, sys, torch
+import os, pickle, sys, threading, torch
 from ncharness import measure
 x, y, n_classes = torch.load(sys.argv[1])
 torch.set_num_threads(3)
@@ -194,6 +207,20 @@ os.close(writer)
 with os.fdopen(reader, "rb") as pipe:
     found = pickle.load(pipe)
 assert os.waitpid(child, 0)[1] == 0
+stop = threading.Event()
+def keep_calling():
+    while not stop.is_set():
+        outputs()
+busy = threading.Thread(target=keep_calling)
+busy.start()
+for _ in range(20):  # in the midst of the other thread's calls
+    child = os.fork()
+    if child == 0:
+        measure(x, y, n_classes, gram=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+stop.set()
+busy.join()
 for mine in (found, outputs()):
     assert all((a == b).all() for a, b in zip(mine, expected, strict=True))
 """
@@ -212,7 +239,7 @@ def run_script(script, *arguments):
     return done.stdout
 
 
-@native  # torch's own thread pool does not survive a fork
+@native_only  # torch's own thread pool does not survive a fork
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_computes_the_same_bits(tmp_path):
     torch.save(example(*LARGE[1]), tmp_path / "in.pt")
@@ -236,7 +263,7 @@ print(max(memory("VmHWM") - before, 0))
 """
 
 
-@native
+@native_only
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux says how much memory was used at most")
 @pytest.mark.parametrize(("n_classes", "gram"), [(500, 0), (100, 1)])
 def test_memory_grows_with_classes_and_threads_alone(n_classes, gram):

@@ -1,0 +1,101 @@
+"""The same quantities in plain torch, in float64: for devices without kernels, and for tests of the kernels.
+
+Arguments are as `arrays` makes and checks them.
+"""
+
+import torch
+from torch import Tensor
+
+from ncharness.arrays import check_labels
+
+_CHUNK_ELEMENTS = 1 << 22  # 32 MiB of float64 at a time
+
+
+def class_stats(features: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    labels = labels.long()
+    check_labels(labels, n_classes)
+    count = torch.bincount(labels, minlength=n_classes)
+    total = features.new_zeros((n_classes, features.shape[1]), dtype=torch.float64)
+    for rows in _chunks(features):
+        total.index_add_(0, labels[rows], features[rows].double())
+    mean = total / count[:, None]  # 0 / 0 makes the NaN of an empty class
+    scatter = total.new_zeros(n_classes)
+    for rows in _chunks(features):
+        y = labels[rows]
+        scatter.index_add_(0, y, (features[rows].double() - mean[y]).square().sum(dim=1))
+    return count, mean, scatter
+
+
+def class_update(features: Tensor, labels: Tensor, count: Tensor, mean: Tensor, scatter: Tensor) -> None:
+    merge_stats((count, mean, scatter), class_stats(features, labels, mean.shape[0]))
+
+
+def merge_stats(into: tuple[Tensor, Tensor, Tensor], other: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Adds count, mean and scatter of other rows, in place (Chan, Golub & LeVeque, STAN-CS-79-773)."""
+    count, mean, scatter = into
+    other_count, other_mean, other_scatter = other
+    total = count + other_count
+    # In float64, which two integer tensors would not divide in; 0 where both sides are empty.
+    share = (other_count.double() / total).nan_to_num(0.0)
+    # An empty side has NaN for a mean and nothing to say: the other side's mean stands for both.
+    mine = torch.where((count == 0)[:, None], other_mean, mean)
+    theirs = torch.where((other_count == 0)[:, None], mine, other_mean)
+    delta = theirs - mine
+    between = torch.where(total > 0, delta.square().sum(dim=1) * (count * share), 0.0)
+    scatter += other_scatter + between
+    mean.copy_(mine + delta * share[:, None])
+    count.copy_(total)
+
+
+def class_scores(features: Tensor, labels: Tensor | None, means: Tensor, gram: bool) -> tuple[Tensor, Tensor, Tensor]:
+    means = means.double()
+    n_classes = means.shape[0]
+    if labels is not None:
+        labels = labels.long()
+        check_labels(labels, n_classes)
+    active = means.isfinite().all(dim=1)
+    shift = means[active].mean(dim=0) if bool(active.any()) else torch.zeros_like(means[0])
+    centred = torch.where(active[:, None], means - shift, 0.0)
+    sq_norm = torch.where(active, centred.square().sum(dim=1), torch.inf)  # an inactive class is infinitely far
+    cross = centred @ centred.T
+    nearest = features.new_empty(features.shape[0], dtype=torch.int64)
+    side = n_classes if gram else 0
+    gram_out, directional = means.new_zeros((side, side)), means.new_zeros((side, side))
+    for rows in _chunks(features):
+        x = features[rows].double()
+        dots = (x - shift) @ centred.T
+        found = (sq_norm - 2 * dots).argmin(dim=1)  # torch's argmin returns the first minimum on the CPU
+        usable = (x - shift).square().sum(dim=1).isfinite() & active.any()
+        nearest[rows] = torch.where(usable, found, -1)
+        if gram:
+            assert labels is not None
+            y = labels[rows]
+            residual = torch.where(active[y, None] & active, dots - cross[y], 0.0)
+            gram_out += residual.T @ residual
+            between = torch.where(active, residual - residual.gather(1, y[:, None]), 0.0)
+            directional.index_add_(0, y, between.square())
+    return nearest, gram_out, directional
+
+
+def measure(features: Tensor, labels: Tensor, n_classes: int, gram: bool) -> tuple[Tensor, ...]:
+    stats = class_stats(features, labels, n_classes)
+    return *stats, *class_scores(features, labels, stats[1], gram)
+
+
+def cdnv(count: Tensor, mean: Tensor, scatter: Tensor) -> Tensor:
+    filled = count > 0
+    variance, sq_distance = (scatter / count)[filled], sq_distances(mean[filled])
+    values = torch.where(sq_distance == 0, torch.inf, (variance[:, None] + variance) / (2 * sq_distance))
+    pairs = torch.triu(torch.ones_like(sq_distance, dtype=torch.bool), diagonal=1)
+    return values[pairs].mean()
+
+
+def sq_distances(means: Tensor) -> Tensor:
+    """(C, C) squared distances, by differences: a matrix product loses close means in the norms of distant ones."""
+    return torch.cdist(means, means, compute_mode="donot_use_mm_for_euclid_dist").square()
+
+
+def _chunks(features: Tensor) -> list[slice]:
+    n, d = features.shape
+    step = max(1, _CHUNK_ELEMENTS // d)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
