@@ -50,14 +50,19 @@ void direct(const In* row, int64_t row_stride, const T* const* base, const T* co
     for (int r = 0; r < R; ++r) acc[r][K] += v[r] * v[r];
   };
   int64_t j = 0;
-  for (; j + n <= width; j += n) {
-    Vec<T> read[R];
+  for (int r = 0; r < R; ++r) {
+    const In* ahead = row + (r + rows_ahead) * row_stride;
+    const int64_t until = (r + 1) * (width / n) / R * n;
+    for (; j < until; j += n) {
+      Vec<T> read[R];
 #pragma GCC unroll 2
-    for (int r = 0; r < R; ++r) {
-      __builtin_prefetch(row + (r + rows_ahead) * row_stride + j, 0, 2);
-      read[r] = to_scored(row + r * row_stride + j);
+      for (int i = 0; i < R; ++i) {
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += n;
+        read[i] = to_scored(row + i * row_stride + j);
+      }
+      add(read, j);
     }
-    add(read, j);
   }
   if (j < width) {
     Vec<T> read[R];
