@@ -2,66 +2,17 @@
 // only caller, answers for what lies behind the addresses.
 #include <pybind11/pybind11.h>
 
-#include <cstdint>
-#include <string>
-#include <tuple>
-
-#include "check.hpp"
-#include "class_stats.hpp"
+#include "addresses.hpp"
 
 namespace py = pybind11;
 
 namespace ncharness {
 namespace {
 
-// (address, dtype code, n, d, row stride in elements): what numpy arrays and torch tensors both can say of
-// themselves; and (address, type code) of labels.
-using Features = std::tuple<uintptr_t, int, int64_t, int64_t, int64_t>;
-using Classes = std::tuple<uintptr_t, int>;
-
-template <class T>
-T* at(uintptr_t address, const char* name) {
-  check(address % alignof(T) == 0, std::string(name) + ": the address is not aligned");
-  return reinterpret_cast<T*>(address);
-}
-
-Matrix matrix(const Features& features) {
-  const auto [data, dtype, n, d, row_stride] = features;
-  check(dtype >= 0 && dtype <= 3, "features: unknown dtype code " + std::to_string(dtype));
-  check(n >= 0 && d >= 1 && row_stride >= 0,
-        "features: expected n >= 0, d >= 1 and a row stride >= 0, got n = " + std::to_string(n) +
-            ", d = " + std::to_string(d) + ", row stride = " + std::to_string(row_stride));
-  check(n == 0 || data != 0, "features: the address is null");
-  const int64_t size = dtype == 0 ? 4 : dtype == 1 ? 8 : 2;
-  check(data % static_cast<uintptr_t>(size) == 0, "features: the address is not aligned");
-  return {reinterpret_cast<const void*>(data), static_cast<DType>(dtype), n, d, row_stride};
-}
-
-Labels labels(const Classes& classes, int64_t n) {
-  const auto [data, type] = classes;
-  check(type >= 0 && type <= 2, "labels: unknown type code " + std::to_string(type));
-  check(n == 0 || data != 0, "labels: the address is null");
-  const uintptr_t size = type == 0 ? 8 : type == 1 ? 4 : 1;
-  check(data % size == 0, "labels: the address is not aligned");
-  return {reinterpret_cast<const void*>(data), static_cast<LabelType>(type)};
-}
-
-void check_sizes(int64_t n_classes, int64_t d, int threads) {
-  check(n_classes >= 1 && n_classes <= INT32_MAX, "n_classes: expected at least 1, got " + std::to_string(n_classes));
-  check(d >= 1 && d <= INT64_MAX / 64 / n_classes,
-        "mean: expected d >= 1 and fewer than 2^57 elements, got d = " + std::to_string(d));
-  check(threads >= 1, "threads: expected at least 1, got " + std::to_string(threads));
-}
-
 void check_label(int64_t bad, const Labels& y, int64_t n_classes) {
   if (bad < 0) return;
   check(false, "labels: expected values in [0, " + std::to_string(n_classes) + "), got " +
                    std::to_string(label_at(y, bad)) + " at index " + std::to_string(bad));
-}
-
-ClassStats stats(uintptr_t count, uintptr_t mean, uintptr_t scatter) {
-  check(count != 0 && mean != 0 && scatter != 0, "stats: an address is null");
-  return {at<int64_t>(count, "count"), at<double>(mean, "mean"), at<double>(scatter, "scatter")};
 }
 
 // Adds the rows to what is there (add_rows), or to nothing (class_stats).
@@ -149,6 +100,10 @@ uint64_t py_read(const Features& features, int threads) {
 }  // namespace
 }  // namespace ncharness
 
+#ifdef NCHARNESS_CUDA
+void bind_cuda(py::module_& m);  // bindings_cuda.cpp
+#endif
+
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Class statistics and class scores of feature matrices; ncharness.native is the way in.";
   // Into count (C,), mean (C, d), scatter (C,).
@@ -159,6 +114,9 @@ PYBIND11_MODULE(_core, m) {
   m.def("class_scores", &ncharness::py_class_scores);  // into nearest (n,), gram, directional (C, C)
   m.def("cdnv", &ncharness::py_cdnv);
   m.def("read", &ncharness::py_read);
+#ifdef NCHARNESS_CUDA
+  bind_cuda(m);
+#endif
   m.def("levels", [] {
     py::list names;
     for (const char* name : ncharness::levels()) names.append(name);

@@ -300,6 +300,8 @@ def test_the_registered_ops_pass_opcheck(dtype):
     mean, op = torch.randn((3, 5), dtype=torch.float64), torch.ops.ncharness
     stats = torch.ones(3, dtype=torch.int64), torch.zeros((3, 5), dtype=torch.float64), mean[:, 0].exp()
     torch.library.opcheck(op.class_stats.default, (x, y, 3))
+    for gram in (False, True):
+        torch.library.opcheck(op.measure.default, (x, y, 3, gram))
     for rows in (slice(9), slice(0)):
         torch.library.opcheck(op.class_update.default, (x[rows], y[rows], *(part.clone() for part in stats)))
         for labels, gram in ((None, False), (y[rows].to(torch.uint8), True)):

@@ -274,3 +274,26 @@ def test_an_outlier_as_the_first_of_many_rows_costs_no_digits(shape):
     y = torch.zeros(n, dtype=torch.int64)
     exact = (x - x.mean(dim=0)).square().sum()
     assert class_stats(x, y, 1).scatter.item() == pytest.approx(exact.item(), rel=1e-13, abs=0)
+
+
+def test_an_outlier_as_the_first_row_costs_no_digits_where_a_batch_has_many_classes():
+    n, n_classes = 30_000, 4000
+    x = 1 + 0.1 * torch.randn((n, 4), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x[0] *= 30
+    y = torch.zeros(n, dtype=torch.int64)
+    y[-n_classes:] = torch.arange(n_classes)
+    own = x[y == 0]
+    exact = (own - own.mean(dim=0)).square().sum()
+    assert class_stats(x, y, n_classes).scatter[0].item() == pytest.approx(exact.item(), rel=1e-13, abs=0)
+
+
+def test_an_outlier_as_the_first_row_of_a_new_class_leaves_the_known_classes_alone():
+    x, y = example(n=6000, d=4, n_classes=3)
+    y[:100][y[:100] == 1] = 0
+    x[int((y == 1).nonzero()[0])] += 1e4
+    assert_close(ClassStats.empty(3, 4).update(x[:100], y[:100]).update(x[100:], y[100:]), class_stats(x, y, 3))
+
+
+def test_no_rounding_makes_the_scatter_negative():
+    x = torch.tensor([[0.0], [1.4e-162], [1.4e-162]], dtype=torch.float64)  # squares below the smallest number
+    assert class_stats(x, torch.zeros(3, dtype=torch.int64), 1).scatter.item() >= 0

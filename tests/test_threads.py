@@ -1,6 +1,7 @@
 """Threads and processes: the same bits however many run, forks, the GIL, and how much memory it all takes."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,8 @@ from ncharness import ClassStats, measure, native, ops
 from ncharness.bench import threads
 
 LEVELS = native._core.levels() if native._core else []
+SOURCES = Path(__file__).parents[1] / "csrc"
+COMPILER = shutil.which(os.environ.get("CXX", "c++"))
 native_only = pytest.mark.skipif(not LEVELS, reason="the native extension is not built")
 # n * d is enough for three threads: rows as they come, by class, one dtype each; few classes, panels, 8 groups at once.
 LARGE = [
@@ -244,6 +247,27 @@ def run_script(script, *arguments):
 def test_a_forked_child_computes_the_same_bits(tmp_path):
     torch.save(example(*LARGE[1]), tmp_path / "in.pt")
     run_script(FORK, tmp_path / "in.pt")
+
+
+@pytest.fixture(scope="module")
+def run_parts(tmp_path_factory):
+    """tests/run_parts.cpp, built."""
+    program = tmp_path_factory.mktemp("run_parts") / "run_parts"
+    sources = Path(__file__).with_name("run_parts.cpp"), SOURCES / "threads.cpp"
+    subprocess.run([COMPILER, "-std=c++17", "-pthread", f"-I{SOURCES}", *sources, "-o", program], check=True)
+    return program
+
+
+PROMISES = ["side by side", "kept from call to call", "exceptions", "after a fork", "no thread to be had"]
+
+
+@pytest.mark.skipif(not COMPILER or not SOURCES.is_dir(), reason="there is no C++ compiler, or no source")
+@pytest.mark.parametrize("promise", PROMISES)
+def test_each_part_of_a_call_runs_once_and_the_threads_keep_their_promises(run_parts, promise):
+    done = subprocess.run([run_parts, promise], timeout=60, capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("this system cannot bring it about")
+    assert done.returncode == 0, done.stderr
 
 
 MEMORY = """
