@@ -50,9 +50,7 @@ std::set<std::thread::id> threads_of_a_call(int together) {
     threads.insert(std::this_thread::get_id());
     ++times[static_cast<size_t>(index)];
   });
-  for (int index = 0; index < parts; ++index)
-    expect(times[static_cast<size_t>(index)] == 1, "part " + std::to_string(index) + " ran " +
-                                                       std::to_string(times[static_cast<size_t>(index)]) + " times");
+  for (const int count : times) expect(count == 1, "a part ran " + std::to_string(count) + " times");
   return threads;
 }
 

@@ -3,6 +3,7 @@
 // answers, not races, and says nothing of speed.
 #pragma once
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -28,9 +29,10 @@ struct dim3 {
 namespace emulation {
 
 struct Fibre {
-  ucontext_t context;
+  ucontext_t context;  // to begin with
+  jmp_buf place;       // to go on from: changing places so takes no system call
   std::unique_ptr<char[]> stack;
-  bool done = false;
+  bool begun = false, done = false;
 };
 
 struct Meeting {
@@ -42,7 +44,7 @@ struct Block {
   std::vector<Meeting> warps;
   Meeting all;
   std::vector<uint64_t> slots;  // [fibre]
-  ucontext_t scheduler;
+  jmp_buf scheduler;
   std::function<void()> body;
   int current = 0, n_done = 0;
   dim3 index, size, grid;
@@ -51,7 +53,16 @@ struct Block {
 
 inline Block block;
 
-inline void yield() { swapcontext(&block.fibres[block.current].context, &block.scheduler); }
+inline void yield() {
+  if (!_setjmp(block.fibres[static_cast<size_t>(block.current)].place)) _longjmp(block.scheduler, 1);
+}
+
+inline void resume(Fibre& fibre) {
+  if (_setjmp(block.scheduler)) return;
+  if (fibre.begun) _longjmp(fibre.place, 1);
+  fibre.begun = true;
+  setcontext(&fibre.context);
+}
 
 inline void meet(Meeting& meeting, int expected) {
   const int generation = meeting.generation;
@@ -65,7 +76,7 @@ inline void meet(Meeting& meeting, int expected) {
 
 inline void enter() {
   block.body();
-  block.fibres[block.current].done = true;
+  block.fibres[static_cast<size_t>(block.current)].done = true;
   ++block.n_done;
   yield();
 }
@@ -85,7 +96,7 @@ inline void run(dim3 grid, int threads, const std::function<void()>& body) {
     for (Fibre& fibre : block.fibres) {
       constexpr size_t bytes = 64 << 10;
       if (!fibre.stack) fibre.stack.reset(new char[bytes]);
-      fibre.done = false;
+      fibre.begun = fibre.done = false;
       getcontext(&fibre.context);
       fibre.context.uc_stack.ss_sp = fibre.stack.get();
       fibre.context.uc_stack.ss_size = bytes;
@@ -97,7 +108,7 @@ inline void run(dim3 grid, int threads, const std::function<void()>& body) {
         // From the last to the first in every other block: an order nobody may count on.
         block.current = b % 2 ? threads - 1 - i : i;
         Fibre& fibre = block.fibres[static_cast<size_t>(block.current)];
-        if (!fibre.done) swapcontext(&block.scheduler, &fibre.context);
+        if (!fibre.done) resume(fibre);
       }
   }
 }
