@@ -115,8 +115,7 @@ __device__ int64_t settle(const In* row, const Centres<S>& centres) {
   int64_t at = -1;
   double least = INFINITY;
   for (int64_t c = 0; c < centres.n_classes; ++c) {
-    if (!centres.active[c]) continue;
-    double sum = 0;
+    double sum = 0;  // NaN or infinite for a mean that is not finite, which wins nothing
     for (int64_t j = threadIdx.x % warp_lanes; j < centres.d; j += warp_lanes) {
       const double difference = wide(row[j]) - centres.mean[c * centres.d + j];
       sum += difference * difference;
@@ -213,8 +212,8 @@ __global__ void __launch_bounds__(threads)
       if (first + r >= n) break;
       const double norm = sqrt(static_cast<double>(warp_sum(norm_sq[r])));
       const double margin = offset + slope * norm;
-      // Not so for a NaN, nor where anything has overflowed.
-      const bool clear = static_cast<double>(second[r]) - static_cast<double>(best[r]) > margin && isfinite(norm);
+      // Not so for a NaN, nor where anything has overflowed: then nothing is greater than the margin.
+      const bool clear = static_cast<double>(second[r]) - static_cast<double>(best[r]) > margin;
       const int64_t found = clear ? at[r] : settle(rows[r], centres);
       if (lane == 0) nearest[first + r] = found;
     }

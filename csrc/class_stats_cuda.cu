@@ -73,13 +73,6 @@ __global__ void find_starts(const int32_t* key, int64_t n, int64_t n_classes, in
   start[c] = low;
 }
 
-// What is not finite in the first row of a run would, as its origin, poison every later row.
-template <class T>
-__device__ double origin_of(T first) {
-  const double value = wide(first);
-  return isfinite(value) ? value : 0;
-}
-
 // One block adds up a chunk of sorted rows over a tile of columns, each thread a few columns for itself.
 template <class T, bool Whole>
 __global__ void __launch_bounds__(threads)
@@ -95,7 +88,7 @@ __global__ void __launch_bounds__(threads)
     const int64_t c = runs.key[first], last = min(end, runs.start[c + 1]), run = chunk + c;
     double origin[size], sum[size] = {}, squares = 0;
     const Vector<T> from = load<Whole>(x + rows[first - begin] * row_stride, j, d);
-    for (int k = 0; k < size; ++k) origin[k] = origin_of(from.value[k]);
+    for (int k = 0; k < size; ++k) origin[k] = wide(from.value[k]);
     for (int64_t p = first; p < last; p += ahead) {
       Vector<T> some[ahead];
 #pragma unroll
@@ -133,7 +126,7 @@ __global__ void __launch_bounds__(threads)
     for (int64_t p = begin; p < end; p = (p / runs.chunk + 1) * runs.chunk) {
       const double here = static_cast<double>(min(end, (p / runs.chunk + 1) * runs.chunk) - p);
       const double sum = runs.sum[(p / runs.chunk + c) * d + j];
-      const double theirs = origin_of(x[runs.order[p] * row_stride + j]) + sum / here;
+      const double theirs = wide(x[runs.order[p] * row_stride + j]) + sum / here;
       const double delta = before > 0 ? theirs - own : 0;
       scatter += before * (here / (before + here)) * delta * delta - sum * (sum / here);
       own = before > 0 ? own + delta * (here / (before + here)) : theirs;
