@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ncharness import ClassStats, backend, cdnv, class_stats, measure, native, ncc, ops, reference
 
@@ -255,6 +256,8 @@ BAD_STATS = {
     "none": (ValueError, "stats: expected count", (COUNT[:0], MEAN[:0], SCATTER[:0])),
     "stride": (ValueError, "stats: expected contiguous tensors", (COUNT, MEAN.T.contiguous().T, SCATTER)),
     "expanded": (ValueError, "stats: expected contiguous tensors", (COUNT, MEAN, SCATTER[:1].expand(2))),
+    "expanded counts": (ValueError, "stats: expected contiguous tensors", (COUNT[:1].expand(2), MEAN, SCATTER)),
+    "devices": (ValueError, "stats: expected one device .* got cpu, meta, cpu", (COUNT, MEAN.to("meta"), SCATTER)),
 }
 
 
@@ -322,6 +325,53 @@ def test_compiled_without_a_graph_break_everything_equals_eager():
         x, y = example(n, 17, 5)
         for got, expected in zip(compiled(x, y), everything(x, y), strict=True):
             torch.testing.assert_close(got, expected, rtol=0, atol=0, equal_nan=True)
+
+
+class Watch(TorchDispatchMode):
+    """Notes the name of every op that is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+OPS = ("class_stats", "class_update", "class_scores", "measure", "cdnv")
+
+
+def call_every_op(x, y):
+    measure(x, y, 5, gram=True)
+    stats = class_stats(x, y, 5).update(x, y)
+    ncc(x, stats)
+    cdnv(stats)
+
+
+def test_a_dispatch_mode_sees_every_op_by_its_name():
+    with Watch() as watch:
+        call_every_op(*example(37, 21, 5))
+    assert {f"ncharness.{name}.default" for name in OPS} <= watch.seen
+
+
+@pytest.mark.skipif(not LEVELS, reason="the native extension is not built")
+def test_nothing_on_the_cpu_is_left_to_the_reference(monkeypatch):
+    def unreachable(*_):
+        raise AssertionError("the reference was called")
+
+    for name in OPS:
+        monkeypatch.setattr(reference, name, unreachable)
+    call_every_op(*example(37, 21, 5))
+    with Watch():
+        call_every_op(*example(37, 21, 5))
+
+
+def test_other_devices_and_who_asks_for_it_get_the_reference(monkeypatch):
+    (x, y), found = example(37, 21, 5), ()
+    monkeypatch.setattr(reference, "measure", lambda *_: found)
+    assert ops.measure(x.to("meta"), y.to("meta"), 5) is found
+    assert ops.measure(x, y, 5, kernels=reference) is found
 
 
 def test_features_and_means_that_require_gradients_are_measured_without_them():
