@@ -250,6 +250,8 @@ def test_means_of_another_shape_are_refused(shape):
 
 BAD_STATS = {
     "dtype": (TypeError, "stats: expected int64 counts, .* got torch.int32", (COUNT.int(), MEAN, SCATTER)),
+    "scatter's dtype": (TypeError, "stats: .* torch.float64, torch.float32$", (COUNT, MEAN, SCATTER.float())),
+    "mean's dtype": (TypeError, "stats: .* torch.float32, torch.float64$", (COUNT, MEAN.float(), SCATTER)),
     "columns": (ValueError, "features: expected 2 columns as in stats, got 3", (COUNT, MEAN[:, :2].clone(), SCATTER)),
     "classes": (ValueError, r"stats: expected count .* \(1,\), \(2, 3\) and \(2,\)", (COUNT[:1], MEAN, SCATTER)),
     "rank": (ValueError, "stats: expected count", (COUNT, MEAN[0], SCATTER)),

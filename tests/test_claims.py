@@ -217,7 +217,7 @@ def test_a_data_set_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> Non
 
 
 def test_killed_interrupted_and_corrupted_it_ends_in_the_same_table(tmp_path: Path) -> None:
-    folder, root = write_claims(tmp_path / "claims", epochs=12), tmp_path / "runs"
+    folder, root = write_claims(tmp_path / "claims", epochs=24), tmp_path / "runs"
     environment = {**os.environ, "NCHARNESS_RUNS": str(root)}
     for how in (signal.SIGKILL, signal.SIGINT):
         finished = len(list(root.rglob("result.json")))
@@ -229,12 +229,12 @@ def test_killed_interrupted_and_corrupted_it_ends_in_the_same_table(tmp_path: Pa
             stderr=subprocess.STDOUT,
             text=True,
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while len(list(root.rglob("result.json"))) <= finished and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         process.send_signal(how)
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=180)
         if how == signal.SIGINT:
             assert process.returncode == 2, output
             assert "the same command goes on" in output

@@ -94,7 +94,7 @@ def test_interrupting_stops_the_workers_and_keeps_the_epochs(tmp_path: Path) -> 
     configs = [RunConfig(depth=2, width=16, n_train=200, epochs=100_000, measurements=3, seed=s) for s in range(3)]
     wait_for(lambda: sum(store.status(config).epoch > 2 for config in configs) == 2)
     os.killpg(parent.pid, signal.SIGINT)
-    _, errors = parent.communicate(timeout=60)
+    _, errors = parent.communicate(timeout=180)
     assert "KeyboardInterrupt" in errors
     assert errors.count("Traceback") == 1, "the workers end without a word"
     assert sum(store.status(config).state == "partial" for config in configs) == 2

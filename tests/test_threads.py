@@ -264,7 +264,7 @@ PROMISES = ["side by side", "kept from call to call", "exceptions", "after a for
 @pytest.mark.skipif(not COMPILER or not SOURCES.is_dir(), reason="there is no C++ compiler, or no source")
 @pytest.mark.parametrize("promise", PROMISES)
 def test_each_part_of_a_call_runs_once_and_the_threads_keep_their_promises(run_parts, promise):
-    done = subprocess.run([run_parts, promise], timeout=60, capture_output=True, text=True, check=False)
+    done = subprocess.run([run_parts, promise], timeout=180, capture_output=True, text=True, check=False)
     if done.returncode == 77:
         pytest.skip("this system cannot bring it about")
     assert done.returncode == 0, done.stderr
