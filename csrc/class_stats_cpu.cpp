@@ -88,7 +88,8 @@ void add_columns(const Matrix& x, const Labels& y, int64_t n_classes, int thread
   std::vector<std::vector<double>> scatter(static_cast<size_t>(threads), std::vector<double>(classes));
   std::vector<Tally> tallies;
   for (int t = 0; t < threads; ++t) tallies.emplace_back(x.n, n_classes, x.d, rows.lanes);
-  // A batch that is sorted as a whole visits each class once: no sums need to be kept.
+  // A batch that is sorted as a whole visits each class once: no sums need to be kept. It is small enough for sum_rows
+  // never to ask for them.
   const bool at_once = tallies[0].view.chunk_rows == x.n && x.n <= lossless;
   const Buffer<double> sums = buffer<double>(at_once ? 0 : n_classes * x.d);
   over_rows(x.d, threads, 64, [&](int t, int64_t from, int64_t to) {

@@ -91,7 +91,8 @@ def check_stats(features: Tensor | None, count: Tensor, mean: Tensor, scatter: T
     if features is not None and mean.shape[1] != features.shape[1]:
         raise ValueError(f"features: expected {mean.shape[1]} columns as in stats, got {features.shape[1]}")
     if not count.device == mean.device == scatter.device == (mean if features is None else features).device:
-        raise ValueError(f"stats: expected one device for all, got {count.device}, {mean.device}, {scatter.device}")
+        of = "" if features is None else f" with features on {features.device}"
+        raise ValueError(f"stats: expected one device for all, got {count.device}, {mean.device}, {scatter.device}{of}")
     if not (count.is_contiguous() and mean.is_contiguous() and scatter.is_contiguous()):
         raise ValueError("stats: expected contiguous tensors")
 

@@ -115,6 +115,7 @@ def test_a_negated_view_is_measured_as_what_it_stands_for():
     assert_equal_bits(measure(negated, y, 5, gram=True), measure(negated.clone(), y, 5, gram=True))
     means = class_stats(negated, y, 5).mean
     assert torch.equal(ops.nearest_centre(means)(negated), ops.nearest_centre(means)(negated.clone()))
+    assert torch.equal(ops.nearest_centre(torch._neg_view(-means))(negated), ops.nearest_centre(means)(negated))
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
