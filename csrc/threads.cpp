@@ -12,7 +12,6 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -95,7 +94,7 @@ class Crew {
         try {
           idle_.reserve(++size_);
           idle_.push_back(new Worker);
-        } catch (const std::system_error&) {
+        } catch (const std::exception&) {  // no thread or no memory to be had: those there are do it all
           --size_;
           break;
         }
@@ -137,11 +136,11 @@ Crew& crew() {
 void run_parts(int parts, void (*part)(const void* context, int index), const void* context) {
   if (parts == 1) return part(context, 0);
   Call call{part, context, {parts}};
+  std::vector<Task> tasks;
+  for (int i = 0; i < parts; ++i) tasks.push_back({&call, i});
   Crew& workers = crew();
   const std::vector<Worker*> hired = workers.hire(parts - 1);
   const int n_hired = static_cast<int>(hired.size());
-  std::vector<Task> tasks;
-  for (int i = 0; i < parts; ++i) tasks.push_back({&call, i});
   for (int i = 0; i < n_hired; ++i) hired[static_cast<size_t>(i)]->offer(&tasks[static_cast<size_t>(i) + 1]);
   call.run(0);
   for (int i = n_hired + 1; i < parts; ++i) call.run(i);  // more than there are threads

@@ -192,7 +192,7 @@ def test_other_python_threads_run_during_a_call(name):
 
 
 FORK = """
-import os, pickle, sys, threading, torch
+import os, pickle, sys, torch
 from ncharness import measure
 x, y, n_classes = torch.load(sys.argv[1])
 torch.set_num_threads(3)
@@ -210,22 +210,30 @@ os.close(writer)
 with os.fdopen(reader, "rb") as pipe:
     found = pickle.load(pipe)
 assert os.waitpid(child, 0)[1] == 0
+for mine in (found, outputs()):
+    assert all((a == b).all() for a, b in zip(mine, expected, strict=True))
+"""
+
+FORK_AMID = """
+import os, sys, threading, torch
+from ncharness import measure
+x, y, n_classes = torch.load(sys.argv[1])
+torch.set_num_threads(3)
+expected = measure(x, y, n_classes, gram=True)
 stop = threading.Event()
 def keep_calling():
     while not stop.is_set():
-        outputs()
+        measure(x, y, n_classes, gram=True)
 busy = threading.Thread(target=keep_calling)
 busy.start()
-for _ in range(20):  # in the midst of the other thread's calls
+for _ in range(20):
     child = os.fork()
     if child == 0:
-        measure(x, y, n_classes, gram=True)
-        os._exit(0)
+        os._exit(int(not torch.equal(measure(x, y, n_classes, gram=True).nearest, expected.nearest)))
     assert os.waitpid(child, 0)[1] == 0
 stop.set()
 busy.join()
-for mine in (found, outputs()):
-    assert all((a == b).all() for a, b in zip(mine, expected, strict=True))
+assert torch.equal(measure(x, y, n_classes, gram=True).gram, expected.gram)
 """
 
 
@@ -247,6 +255,13 @@ def run_script(script, *arguments):
 def test_a_forked_child_computes_the_same_bits(tmp_path):
     torch.save(example(*LARGE[1]), tmp_path / "in.pt")
     run_script(FORK, tmp_path / "in.pt")
+
+
+@native_only
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_amid_other_calls_leaves_parent_and_child_working(tmp_path):
+    torch.save(example(*LARGE[1]), tmp_path / "in.pt")
+    run_script(FORK_AMID, tmp_path / "in.pt")
 
 
 @pytest.fixture(scope="module")
