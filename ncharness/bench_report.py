@@ -122,12 +122,14 @@ def provenance(command: str, settings: Settings) -> dict[str, Any]:
 
 
 def header(about: dict[str, Any]) -> str:
-    """The provenance in three lines."""
-    known = about["facts"]
+    """The provenance in three lines, and one for the card if there is one."""
+    known, machine = about["facts"], about["machine"]
     names = ("torch", "numpy", "scikit-learn", "faiss-cpu", "kowalski")
+    card = [f"{machine['card']}, driver {machine['driver']}"] if "card" in machine else []
     lines = (
         f"$ {about['command']}",
-        f"{about['machine']['processor']}, {known['threads']} threads; {known['backend']}",
+        f"{machine['processor']}, {known['threads']} threads; {known['backend']}",
+        *card,
         f"ncharness {known['version']} {known['commit']}; python {known['python']}, "
         + ", ".join(f"{name} {known[name]}" for name in names),
     )

@@ -302,7 +302,7 @@ def _layers(
     batches = list(zip(torch.split(images, 500), torch.split(labels, 500), strict=True))
     points = models.capture_points(arch, depth=depth)
     calls: dict[str, Callable[[], object]] = {
-        "two plain sweeps": partial(_two_sweeps, model, batches),
+        "two plain sweeps": partial(two_sweeps, model, batches),
         "measure_layers": partial(measure_layers, model, batches, layers=points, n_classes=10),
     }
     times = bench.interleaved(calls, rounds=settings.rounds, on_step=_prefixed(settings, f"layers {name}"))
@@ -318,7 +318,7 @@ def _layers(
     )
 
 
-def _two_sweeps(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
+def two_sweeps(model: nn.Module, batches: Sequence[tuple[Tensor, Tensor]]) -> None:
     with torch.no_grad():
         for _ in range(2):
             for inputs, _labels in batches:

@@ -3,10 +3,12 @@
 import argparse
 import dataclasses
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,12 @@ def _add_bench(verbs: Any) -> None:
     bench.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every way (%(default)s)")
     bench.add_argument("--data-root", type=Path, help="Fashion-MNIST for layers ($NCHARNESS_DATA; without: random)")
     bench.add_argument("--json", type=Path, metavar="PATH", help="write every number, machine, versions and command")
+    bench.add_argument(
+        "--device",
+        default="cpu",
+        help="cuda: the kernels on that device, against its own reads and products; writes benchmarks/<card>.json "
+        "unless --json names another file (%(default)s)",
+    )
     bench.set_defaults(command=_bench)
 
 
@@ -212,6 +220,8 @@ def _report(_: argparse.Namespace) -> int:
 def _bench(options: argparse.Namespace) -> int:
     from ncharness import bench_report, bench_sections  # of no use to the other commands
 
+    if options.device != "cpu":
+        return _bench_device(options)
     known, asked = bench_sections.SECTIONS, options.sections or ["kernels"]
     if unknown := [name for name in asked if name not in (*known, "all")]:
         raise ValueError(f"section: expected some of {', '.join(known)}, all, got {unknown[0]!r}")
@@ -230,15 +240,47 @@ def _bench(options: argparse.Namespace) -> int:
     if options.ways is not None:
         settings = dataclasses.replace(settings, ways=bench_sections.parse_ways(options.ways))
 
+    about = bench_report.provenance("ncharness " + shlex.join(options.arguments), settings)
+    return _show_tables(partial(bench_sections.run, sections), settings, about, options.json)
+
+
+def _bench_device(options: argparse.Namespace) -> int:
+    from ncharness import bench_cuda, bench_report, bench_sections
+
+    try:
+        device = torch.device(options.device)
+    except RuntimeError:
+        raise ValueError(f"--device: expected cpu or cuda, got {options.device!r}") from None
+    for name in ("sections", "shape", "ways", "data_root"):
+        if getattr(options, name):
+            raise ValueError(f"--device: {name.replace('_root', '-root')} cannot be chosen on a device")
+    if device.type != "cuda" or not torch.cuda.is_available():
+        why = "torch finds no CUDA device" if device.type == "cuda" else f"got {options.device!r}"
+        raise ValueError(f"--device: expected cpu or cuda, and {why}")
+    if ops.backend(device).name != "cuda":
+        raise ValueError(f"--device: {ops.backend(device).reason}")
+    settings = bench_sections.Settings(rounds=options.rounds, quick=options.quick)
+    about = bench_report.provenance("ncharness " + shlex.join(options.arguments), settings)
+    about["machine"] |= bench_cuda.card(device)
+    path = options.json or Path("benchmarks") / f"{re.sub(r'[^a-z0-9]+', '-', about['machine']['card'].lower())}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    code = _show_tables(partial(bench_cuda.run, device=device), settings, about, path)
+    print(f"numbers: {path}")
+    return code
+
+
+def _show_tables(run: Callable[[Any], Iterator[Any]], settings: Any, about: dict[str, Any], path: Path | None) -> int:
+    """Prints tables as they come, and targets; writes them all, whether or not somebody stopped it."""
+    from ncharness import bench_report
+
     console = Console()
     width = console.width if console.is_terminal else bench_report.WIDTH
     colour = console.is_terminal and not console.no_color
-    about = bench_report.provenance("ncharness " + shlex.join(options.arguments), settings)
     print(bench_report.header(about))
     tables = []
     try:
         with _status_line() as on_step:
-            for table in bench_sections.run(sections, dataclasses.replace(settings, on_step=on_step)):
+            for table in run(dataclasses.replace(settings, on_step=on_step)):
                 tables.append(table)
                 on_step("")
                 print(bench_report.text(table, width=width, colour=colour), flush=True)
@@ -250,8 +292,8 @@ def _bench(options: argparse.Namespace) -> int:
         print(bench_report.legend())
     if targets := [target for table in tables for target in table.targets]:
         print(bench_report.targets_text(targets, width=width, colour=colour))
-    if options.json is not None:
-        bench_report.write_json(tables, about, options.json)
+    if path is not None:
+        bench_report.write_json(tables, about, path)
     return code
 
 
@@ -276,7 +318,7 @@ def _info(_: argparse.Namespace) -> int:
         "python": platform.python_version(),
         "torch": f"{torch.__version__}, {torch.get_num_threads()} threads, {device}",
         "kernels": f"{backend.name}: {backend.reason}",
-        "CUDA tensors": "served by the torch reference on the device; there are no CUDA kernels yet",
+        "CUDA tensors": ": ".join(ops.backend("cuda")),
         "store": Store().root.resolve(),
     }
     for name, value in lines.items():

@@ -8,7 +8,7 @@ from torch import Tensor
 from ncharness import ops
 from ncharness.arrays import Array, as_features, as_labels, check_labels
 from ncharness.reference import sq_distances
-from ncharness.stats import ClassStats, warn_of_non_finite
+from ncharness.stats import ClassStats, check_and_warn
 
 NC1_RTOL = 1e-12
 """Eigenvalues of the Gram of the centred class means below this share of the largest count as zero."""
@@ -117,8 +117,8 @@ def measure(features: Array, labels: Array, n_classes: int, *, gram: bool = Fals
     """
     count, mean, scatter, nearest, gram_sum, directional_sum = ops.measure(features, labels, n_classes, gram)
     stats = ClassStats(count, mean, scatter)
-    warn_of_non_finite(stats)
     y = as_labels(labels, nearest)
+    check_and_warn(stats, y)
     if not gram:
         return ClassMeasure(stats=stats, nearest=nearest, labels=y)
     return ClassMeasure(

@@ -8,8 +8,8 @@
 `torch.ops.ncharness.cdnv(count, mean, scatter)` -> a float64 scalar
 csrc/class_stats.hpp says what each of them is.
 
-CPU tensors go to the native kernels. Those of other devices, and all where the extension is missing, go to the torch
-reference; `backend()` says which, and why.
+CPU tensors go to the native kernels, and those of a CUDA device to its own where the extension has them; all others go
+to the torch reference. `backend()` says which, and why.
 """
 
 from collections.abc import Callable
@@ -21,19 +21,20 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from ncharness import native, reference
+from ncharness import native, native_cuda, reference
 from ncharness.arrays import Array, as_features, as_labels, check_means, check_n_classes, check_stats
 
 
 class Backend(NamedTuple):
-    """Which implementation serves CPU tensors: `cpu` (native) or `torch` (the reference), and why."""
+    """Which implementation serves a device: `cpu`, `cuda` (both native) or `torch` (the reference), and why."""
 
     name: str
     reason: str
 
 
-def backend() -> Backend:
-    """The implementation behind the ops for CPU tensors and numpy arrays."""
+def backend(device: torch.device | str = "cpu") -> Backend:
+    """The implementation behind the ops for tensors of this device; numpy arrays count as the CPU's."""
+    device = torch.device(device)
     if not native.available():
         hint = (
             "; after a plain `pip install .`, Python started in the source tree finds the tree, not the installed "
@@ -41,11 +42,22 @@ def backend() -> Backend:
         )
         why = f"the native extension could not be imported ({native.missing})"
         return Backend("torch", why + (hint if native.missing.startswith("No module") else ""))
-    level, levels = native.instruction_sets()
-    return Backend("cpu", f"native kernels, instruction set {level} of {', '.join(levels)}")
+    if device.type == "cpu":
+        level, levels = native.instruction_sets()
+        return Backend("cpu", f"native kernels, instruction set {level} of {', '.join(levels)}")
+    if device.type != "cuda":
+        return Backend("torch", f"there are no native kernels for {device.type} devices")
+    if native_cuda.available() and not torch.cuda.is_available():
+        return Backend("torch", "the native extension has kernels for CUDA devices, but torch finds no such device")
+    if why := native_cuda.refusal(device):
+        return Backend("torch", why)
+    major, minor = torch.cuda.get_device_capability(device)
+    return Backend("cuda", f"native kernels, compute capability {major}.{minor}")
 
 
 def _kernels(tensor: Tensor) -> ModuleType:
+    if tensor.device.type == "cuda":
+        return reference if native_cuda.refusal(tensor.device) else native_cuda
     return native if tensor.device.type == "cpu" and native.available() else reference
 
 
@@ -111,14 +123,16 @@ def measure(
 
 def nearest_centre(means: Tensor) -> Callable[[Tensor], Tensor]:
     """A function from features (n, d) to the nearest of the means (C, d), which are prepared once for many batches."""
-    if _kernels(means) is reference or _dispatched():
+    kernels = _kernels(means)
+    if kernels is reference or _dispatched():
         return lambda features: class_scores(features, None, means)[0]
-    scorer = native.Scorer(means, gram=False)
+    scorer = kernels.Scorer(means, gram=False)
 
     def nearest(features: Tensor) -> Tensor:
         x = as_features(features)
         check_means(means, x)
-        return scorer(x, None)[0]
+        found: Tensor = scorer(x, None)[0]
+        return found
 
     return nearest
 
@@ -158,11 +172,19 @@ _OPS: dict[str, Callable[..., Any]] = {
     "measure": measure,
     "cdnv": cdnv,
 }
+
+
+def _on_device(op: Callable[..., Any], *args: Any) -> Any:
+    return op(*args, kernels=_kernels(args[0]))
+
+
 for _name, _op in _OPS.items():
     torch.library.define(f"ncharness::{_name}", _SCHEMAS[_name], tags=torch.Tag.pt2_compliant_tag)
     torch.library.impl(f"ncharness::{_name}", "default", partial(_op, kernels=reference))
     if native.available():
         torch.library.impl(f"ncharness::{_name}", "cpu", partial(_op, kernels=native))
+    if native_cuda.available():
+        torch.library.impl(f"ncharness::{_name}", "cuda", partial(_on_device, _op))
 
 
 def _fake_class_stats(features: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG001  # the schema names them

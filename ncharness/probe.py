@@ -14,7 +14,7 @@ from ncharness import ops
 from ncharness.arrays import as_features, as_labels, check_n_classes
 from ncharness.depth import effective_depth
 from ncharness.metrics import cdnv
-from ncharness.stats import ClassStats, warn_of_non_finite
+from ncharness.stats import ClassStats, check_and_warn
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -147,7 +147,7 @@ def measure_layers(
         if not torch.equal(first_labels, labels):
             raise ValueError("batches: the second sweep gave other labels or another order; do not shuffle or augment")
         for layer_stats in stats.values():
-            warn_of_non_finite(layer_stats)
+            check_and_warn(layer_stats, None)
         if held_out is None:
             return LayerReport(stats=stats, ncc_error=errors, predicted=predicted)
         held_errors, held_predicted, _ = _sweep_scores(model, held_out, stats, argument="held_out")

@@ -44,7 +44,8 @@ def merge_stats(into: tuple[Tensor, Tensor, Tensor], other: tuple[Tensor, Tensor
     between = torch.where(total > 0, delta.square().sum(dim=1) * (count * share), 0.0)
     scatter += other_scatter + between
     mean.copy_(mine + delta * share[:, None])
-    count.copy_(total)
+    spoilt = torch.minimum(count, other_count)  # csrc/cuda.hpp: negative for good
+    count.copy_(torch.where(spoilt < 0, spoilt, total))
 
 
 def class_scores(features: Tensor, labels: Tensor | None, means: Tensor, gram: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ncharness import ops, reference
+from ncharness import native_cuda, ops, reference
 from ncharness.arrays import Array, check_n_classes
 
 
@@ -55,10 +55,10 @@ class ClassStats:
         """Adds a batch: features (n, d), labels (n,), in one read; returns itself.
 
         Any split into batches gives the same up to rounding. Raises as `class_stats` does, and then nothing was added;
-        warns as it does.
+        but on a CUDA device a label out of range has spoilt the statistics by the time it is found. Warns as it does.
         """
         ops.class_update(features, labels, self.count, self.mean, self.scatter)
-        warn_of_non_finite(self)
+        check_and_warn(self, labels)
         return self
 
     def merge(self, other: "ClassStats") -> "ClassStats":
@@ -78,19 +78,34 @@ def class_stats(features: Array, labels: Array, n_classes: int) -> ClassStats:
     and of differences from a row of the same class, never E[x^2] - E[x]^2, so they hold under any common offset and in
     the collapsed regime; where that row turns out to be an outlier among more than a thousand, the matrix is read once
     more. Raises TypeError or ValueError that names the argument; warns (RuntimeWarning) of classes that hold NaN or
-    infinite features.
+    infinite features. Looking for them and for bad labels waits for a CUDA device once; the ops of
+    `torch.ops.ncharness`, and calls captured in a CUDA graph, do not wait and leave NaN and negative counts behind.
     """
     stats = ClassStats(*ops.class_stats(features, labels, n_classes))
-    warn_of_non_finite(stats)
+    check_and_warn(stats, labels)
     return stats
 
 
-def warn_of_non_finite(stats: ClassStats) -> None:
-    """Warns (RuntimeWarning) of classes with rows whose mean is not finite: a NaN or infinity among the features."""
+def check_and_warn(stats: ClassStats, labels: Array | None) -> None:
+    """Raises and warns of what only the finished statistics of a CUDA device tell, and of values that are not finite.
+
+    `labels` (n,) are those that were added last, if they are at hand.
+    """
     if torch.compiler.is_compiling():
-        return  # whether to warn depends on the data, which a compiled graph cannot ask
+        return  # whether to depends on the data, which a compiled graph cannot ask
+    if stats.scatter.is_cuda and torch.cuda.is_current_stream_capturing():
+        return
     if math.isfinite(float(stats.scatter.sum())):
-        return  # a NaN or infinity among the features would be in here
+        return  # a NaN or infinity among the features would be in here, and so would a bad label
+    bad = native_cuda.first_bad_label(stats.count)
+    if bad is not None:
+        got = int(labels[bad]) if labels is not None and bad < len(labels) else 0
+        what = f"got {got}" if not 0 <= got < stats.n_classes else "an earlier batch had another"
+        raise ValueError(f"labels: expected values in [0, {stats.n_classes}), {what} at index {bad}")
+    _warn_of_non_finite(stats)
+
+
+def _warn_of_non_finite(stats: ClassStats) -> None:
     poisoned = (stats.count > 0) & ~stats.mean.isfinite().all(dim=1)
     if poisoned.any():
         classes = poisoned.nonzero()[:, 0].tolist()
@@ -98,5 +113,5 @@ def warn_of_non_finite(stats: ClassStats) -> None:
         warnings.warn(
             f"features: NaN or infinite values in class {shown}; their means and scatters are not finite",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -11,7 +11,7 @@ CHAINS = (
     "arrays reference ops stats metrics depth bound probe train store parallel progress cli",
     "config record data train store parallel progress report cli",
     "config record models train store parallel progress report cli",
-    "arrays native ops stats metrics contenders bench bench_sections bench_report cli",
+    "arrays addresses reference native native_cuda ops stats metrics contenders bench bench_sections bench_report cli",
 )
 ABOVE_STORE = {"parallel", "progress", "report", "page", "cli", "__init__", "__main__"}
 

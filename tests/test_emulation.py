@@ -1,62 +1,90 @@
-"""The device code, run on the CPU by the emulation in tests/emulation: its answers, not its speed or its races."""
+"""The kernels for CUDA devices and their way from Python, run on the CPU by the emulation in tests/emulation.
+
+It shows what they compute, and neither their speed nor their races.
+"""
 
 import ctypes
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from ncharness import reference
+from ncharness import native_cuda, reference
 
 HERE = Path(__file__).parent
+SOURCES = sorted((HERE.parent / "csrc").glob("*.cu"))
 COMPILER = shutil.which("g++")
-pytestmark = pytest.mark.skipif(COMPILER is None, reason="the emulation is compiled with g++, which is not there")
+pytestmark = [
+    pytest.mark.skipif(COMPILER is None, reason="the emulation is compiled with g++, which is not there"),
+    pytest.mark.skipif(not SOURCES, reason="the device code is not there"),
+]
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+GUARD = 0x5A
+STREAM = 7  # a number that nothing looks behind
 
-DTYPES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
-LABEL_TYPES = {torch.int64: 0, torch.int32: 1, torch.uint8: 2}
-Address, Size, Code = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+
+class Emulated:
+    """In the place of the extension: the same functions, of a library that is called through ctypes."""
+
+    def __init__(self, library):
+        self.library = ctypes.CDLL(str(library))
+
+    def __getattr__(self, name):
+        function = getattr(self.library, name)
+        sizes = name.endswith("_bytes")
+        function.restype = ctypes.c_int64 if sizes else ctypes.c_char_p
+
+        def call(*arguments):
+            flat = [part for given in arguments for part in (given if isinstance(given, tuple) else (given,))]
+            assert sizes or flat[-1] == STREAM
+            found = function(*(ctypes.c_int64(part) for part in flat))
+            if not sizes and found is not None:
+                raise RuntimeError(found.decode())
+            return found
+
+        return call
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory):
-    """The library that csrc/*.cu make with the emulation's headers in CUDA's place."""
-    library = tmp_path_factory.mktemp("emulation") / "kernels.so"
-    sources = [HERE.parent / "csrc" / name for name in ("class_stats_cuda.cu", "class_scores_cuda.cu")]
+def library(tmp_path_factory):
+    """What csrc/*.cu make with the emulation's headers in CUDA's place."""
+    path = tmp_path_factory.mktemp("emulation") / "kernels.so"
     flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wno-unknown-pragmas", f"-I{HERE / 'emulation'}", "-x", "c++"]
-    subprocess.run([COMPILER, *flags, *sources, HERE / "emulation" / "kernels.cpp", "-o", library], check=True)
-    loaded = ctypes.CDLL(str(library))
-    matrix = [Address, Code, Size, Size, Size]
-    loaded.add_rows.argtypes = [*matrix, Address, Code, Size, Code, Address, Address, Address, Address]
-    loaded.nearest.argtypes = [*matrix, Address, Size, Address]
-    loaded.add_rows.restype = loaded.nearest.restype = ctypes.c_char_p
-    return loaded
+    subprocess.run([COMPILER, *flags, *SOURCES, HERE / "emulation" / "kernels.cpp", "-o", path], check=True)
+    return path
 
 
-def matrix(x):
-    return x.data_ptr(), DTYPES[x.dtype], *x.shape, x.stride(0)
+@pytest.fixture
+def kernels(library, monkeypatch):
+    """`native_cuda` on CPU tensors. Scratch memory holds nothing to count on, and nothing is written behind it."""
+    lent = []
 
+    @contextmanager
+    def stream(device):
+        assert device == torch.device("cpu")
+        yield STREAM
 
-def add_rows(kernels, x, y, n_classes, into=None):
-    """Statistics of the rows alone, or added to `into`; and the index of the first bad label, or n."""
-    stats = into or (
-        torch.full((n_classes,), 77),
-        torch.full((n_classes, x.shape[1]), 7.0, dtype=torch.float64),
-        torch.full((n_classes,), 7.0, dtype=torch.float64),
-    )
-    bad = torch.empty(1, dtype=torch.int64)
-    addresses = [part.data_ptr() for part in (*stats, bad)]
-    error = kernels.add_rows(*matrix(x), y.data_ptr(), LABEL_TYPES[y.dtype], n_classes, into is None, *addresses)
-    assert error is None, error
-    return stats, int(bad)
+    def memory(size, device):
+        assert device == torch.device("cpu")
+        whole = torch.full((size + 64,), 0xFF, dtype=torch.uint8)
+        whole[size:] = GUARD
+        lent.append(whole)
+        return whole[:size]
+
+    monkeypatch.setattr(native_cuda, "_core", Emulated(library))
+    monkeypatch.setattr(native_cuda, "_stream", stream)
+    monkeypatch.setattr(native_cuda, "_memory", memory)
+    yield native_cuda
+    assert lent
+    assert all((whole[-64:] == GUARD).all() for whole in lent)
 
 
 def nearest(kernels, x, means):
-    found = torch.full((len(x),), -7)
-    error = kernels.nearest(*matrix(x), means.data_ptr(), len(means), found.data_ptr())
-    assert error is None, error
-    return found
+    return kernels.class_scores(x, None, means, False)[0]
 
 
 def example(n, d, n_classes, dtype=torch.float32, *, offset=0.0, seed=0):
@@ -73,88 +101,218 @@ def assert_equal_stats(got, expected, *, rtol=1e-12):
     torch.testing.assert_close(got[2], expected[2], rtol=1e-10, atol=0)
 
 
-# Whole and partial vectors, several tiles of columns, chunks of 32 rows and more; 4, 10, 16 and 32 classes at a time.
-SHAPES = [(1, 1, 1), (37, 3, 2), (300, 33, 5), (70, 520, 10), (90, 130, 13), (33, 64, 40)]
+def assert_equal_scores(got, expected, *, rtol):
+    assert torch.equal(got[0], expected[0])
+    for mine, true in zip(got[1:], expected[1:], strict=True):
+        torch.testing.assert_close(mine, true, rtol=rtol, atol=rtol * float(true.abs().max()))
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+# Whole and partial vectors, several tiles of columns, chunks of 32 rows and more, columns split among blocks;
+# 4, 10, 16 and 32 classes at a time, and blocks of 128 for the tensor cores, which take no float64.
+SHAPES = [(1, 1, 1), (37, 3, 2), (300, 33, 5), (70, 1100, 10), (90, 130, 13), (33, 64, 31), (150, 40, 40)]
+CASES = [(shape, dtype) for shape in SHAPES for dtype in DTYPES]
+CASES += [((290, 33, 290), dtype) for dtype in DTYPES if dtype != torch.float64]
+
+
+@pytest.mark.parametrize(("shape", "dtype"), CASES, ids=str)
 def test_both_passes_agree_with_the_reference(kernels, shape, dtype):
     n, d, n_classes = shape
-    for offset in (0.0, 1e3):
+    for offset in (0.0, 1e3) if dtype in (torch.float32, torch.float64) else (0.0,):
         x, y = example(n, d, n_classes, dtype, offset=offset)
-        stats, bad = add_rows(kernels, x, y, n_classes)
-        assert bad == n
         expected = reference.class_stats(x, y, n_classes)
-        assert_equal_stats(stats, expected)
-        assert torch.equal(nearest(kernels, x, expected[1]), reference.class_scores(x, None, expected[1], False)[0])
+        assert_equal_stats(kernels.class_stats(x, y, n_classes), expected)
+        means = expected[1]
+        rtol = 1e-12 if dtype == torch.float64 else 1e-5
+        assert_equal_scores(
+            kernels.class_scores(x, y, means, True), reference.class_scores(x, y, means, True), rtol=rtol
+        )
 
 
 def test_rows_of_any_stride_and_labels_of_any_type(kernels):
     x, y = example(120, 64, 7)
-    expected = reference.class_stats(x[:, 3:60], y, 7)
-    for label_type in LABEL_TYPES:
-        stats, _ = add_rows(kernels, x[:, 3:60], y.to(label_type), 7)
-        assert_equal_stats(stats, expected)
-    assert torch.equal(
-        nearest(kernels, x[:, 3:60], expected[1]), reference.class_scores(x[:, 3:60], None, expected[1], False)[0]
-    )
+    x = x[:, 3:60]
+    expected = reference.class_stats(x, y, 7)
+    scores = reference.class_scores(x, y, expected[1], True)
+    for dtype in (torch.int64, torch.int32, torch.uint8):
+        labels = y.to(dtype)
+        assert_equal_stats(kernels.class_stats(x, labels, 7), expected)
+        assert_equal_scores(kernels.class_scores(x, labels, expected[1], True), scores, rtol=1e-5)
 
 
 def test_batches_add_up_and_empty_ones_change_nothing(kernels):
     x, y = example(200, 40, 6)
     y[y == 4] = 2  # an empty class
-    stats, _ = add_rows(kernels, x[:0], y[:0], 6)
+    stats = kernels.class_stats(x[:0], y[:0], 6)
     assert stats[1].isnan().all()
     assert not stats[0].any()
     for rows in (slice(0, 77), slice(77, 77), slice(77, 200)):
-        add_rows(kernels, x[rows], y[rows], 6, into=stats)
+        kernels.class_update(x[rows], y[rows], *stats)
     assert_equal_stats(stats, reference.class_stats(x, y, 6))
+    found, gram, directional = kernels.class_scores(x[:0], y[:0], stats[1], True)
+    assert len(found) == 0
+    assert not gram.any()
+    assert not directional.any()
 
 
-def test_the_first_bad_label_is_found_and_its_row_left_out(kernels):
+def test_a_label_out_of_range_spoils_the_statistics_for_good(kernels):
     x, y = example(100, 20, 3)
-    y[[71, 40]] = torch.tensor([3, -1])
-    stats, bad = add_rows(kernels, x, y, 3)
-    assert bad == 40
-    good = (y >= 0) & (y < 3)
-    assert_equal_stats(stats, reference.class_stats(x[good], y[good], 3))
+    bad = y.clone()
+    bad[[71, 40]] = torch.tensor([3, -1])
+    spoilt = kernels.class_stats(x, bad, 3)
+    assert kernels.first_bad_label(kernels.class_stats(x, y, 3)[0]) is None
+    for _ in range(2):
+        assert kernels.first_bad_label(spoilt[0]) == 40
+        assert (spoilt[0] < 0).all()
+        assert spoilt[1].isnan().all()
+        assert spoilt[2].isnan().all()
+        kernels.class_update(x, y, *spoilt)
+    means = reference.class_stats(x, y, 3)[1]
+    assert (nearest(kernels, x, spoilt[1]) == -1).all()
+    _, gram, directional = kernels.class_scores(x, bad, means, True)
+    assert gram.isnan().all()
+    assert directional.isnan().all()
 
 
-def test_ties_near_ties_and_rows_that_have_no_nearest(kernels):
+@pytest.mark.parametrize("many", [0, 40])
+def test_ties_near_ties_and_rows_that_have_no_nearest(kernels, many):
     means = torch.tensor([[0.0, 0.0], [2.0, 0.0], [torch.nan, 1.0], [2.0, 0.0]], dtype=torch.float64)
-    x = torch.tensor([[1.0, 5.0], [1 + 1e-6, 5.0], [2.0, 0.0], [torch.nan, 0.0], [torch.inf, 0.0], [1e15, 0.0]])
-    assert nearest(kernels, x, means).tolist() == [0, 1, 1, -1, -1, 1]
-    assert nearest(kernels, x, torch.full((2, 2), torch.nan, dtype=torch.float64)).tolist() == [-1] * 6
+    means = torch.cat([means, torch.full((many, 2), 1e6, dtype=torch.float64)])
+    x = torch.tensor([[1.0, 5.0], [1 + 1e-6, 5.0], [2.0, 0.0], [torch.nan, 0.0], [torch.inf, 0.0], [-1e15, 0.0]])
+    assert nearest(kernels, x, means).tolist() == [0, 1, 1, -1, -1, 0]
+    assert nearest(kernels, x, torch.full((2 + many, 2), torch.nan, dtype=torch.float64)).tolist() == [-1] * 6
 
 
-def test_close_means_far_from_the_origin_are_told_apart(kernels):
+@pytest.mark.parametrize("n_classes", [12, 60])
+def test_close_means_far_from_the_origin_are_told_apart(kernels, n_classes):
     generator = torch.Generator().manual_seed(3)
-    means = 1e4 + 1e-3 * torch.randn(12, 200, generator=generator, dtype=torch.float64)
-    x = (means[torch.arange(60) % 12] + 1e-2 * torch.randn(60, 200, generator=generator)).float()
-    assert torch.equal(nearest(kernels, x, means), reference.class_scores(x, None, means, False)[0])
+    means = 1e4 + 1e-3 * torch.randn(n_classes, 200, generator=generator, dtype=torch.float64)
+    y = torch.arange(120) % n_classes
+    x = (means[y] + 1e-2 * torch.randn(120, 200, generator=generator)).float()
+    assert_equal_scores(kernels.class_scores(x, y, means, True), reference.class_scores(x, y, means, True), rtol=1e-5)
 
 
-@pytest.mark.parametrize("n_classes", [2, 5, 40])
+@pytest.mark.parametrize("n_classes", [2, 5, 31, 40, 300])
 def test_near_ties_are_decided_by_float64(kernels, n_classes):
     generator = torch.Generator().manual_seed(4)
     means = torch.randn(n_classes, 150, generator=generator, dtype=torch.float64)
     means[2:] += 10
-    apart = means[1] - means[0]
+    if n_classes > 200:
+        means[[1, 200]] = means[[200, 1]]  # the two in different blocks of classes
+    one, two = 0, 200 if n_classes > 200 else 1
+    apart = means[two] - means[one]
     noise = torch.randn(80, 150, generator=generator, dtype=torch.float64)
     noise -= (noise @ apart)[:, None] * apart / apart.square().sum()
-    x = ((means[0] + means[1]) / 2 + noise).float()  # as close to a tie as rounding leaves them
+    x = ((means[one] + means[two]) / 2 + noise).float()  # as close to a tie as rounding leaves them
     distance = (x.double()[:, None] - means).square().sum(dim=2)
-    assert (distance[:, 0] / distance[:, 1] - 1).abs().max() < 1e-6
+    assert (distance[:, one] / distance[:, two] - 1).abs().max() < 1e-6
     assert len(distance.argmin(dim=1).unique()) == 2
+    assert torch.equal(nearest(kernels, x, means), distance.argmin(dim=1))
+
+
+@pytest.mark.parametrize("n_classes", [3, 40])
+def test_three_in_a_near_tie_are_decided_among_all(kernels, n_classes):
+    generator = torch.Generator().manual_seed(5)
+    means = torch.randn(n_classes, 60, generator=generator, dtype=torch.float64)
+    means[:3] = 30 + 1e-9 * means[:3]
+    x = (30 + torch.randn(70, 60, generator=generator)).float()
+    distance = (x.double()[:, None] - means).square().sum(dim=2)
+    assert len(distance.argmin(dim=1).unique()) == 3
+    assert torch.equal(nearest(kernels, x, means), distance.argmin(dim=1))
+
+
+@pytest.mark.parametrize("n_classes", [3, 40])
+def test_what_overflows_in_float32_is_decided_by_float64(kernels, n_classes):
+    means = torch.zeros(n_classes, 4, dtype=torch.float64)
+    means[0], means[1], means[2] = 3e19, -3e19, 2e19
+    means[3:] = -torch.arange(n_classes - 3)[:, None].double() - 1e19
+    x = torch.tensor([[3e19] * 4, [-2.9e19] * 4, [2.2e19] * 4, [1.0] * 4, [3e38, -3e38, 3e38, 1e38]])
+    distance = (x.double()[:, None] - means).square().sum(dim=2)
     assert torch.equal(nearest(kernels, x, means), distance.argmin(dim=1))
 
 
 def test_a_value_that_is_not_finite_stays_in_its_class(kernels):
     x, y = example(90, 10, 3)
     x[int((y == 1).nonzero()[0]), 4] = torch.inf
-    stats, _ = add_rows(kernels, x, y, 3)
+    stats = kernels.class_stats(x, y, 3)
     assert not stats[2][1].isfinite()
     assert not stats[1][1, 4].isfinite()
+    scores = kernels.class_scores(x, y, stats[1], True)
+    assert_equal_scores(scores, reference.class_scores(x, y, stats[1], True), rtol=1e-5)
+    assert not scores[1][1].any()
+    assert not scores[2][:, 1].any()
     stats[1][1, 4] = torch.inf
     torch.testing.assert_close(stats[1], reference.class_stats(x, y, 3)[1], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("skewed", [False, True])
+def test_the_gram_of_several_chunks(kernels, skewed):
+    x, y = example(500, 6, 50)  # 64 rows a chunk: the emulation takes 16 kB at a time
+    if skewed:
+        y = torch.where(torch.arange(500) % 7 == 0, 5, 9)
+    means = reference.class_stats(x, y, 50)[1]
+    assert_equal_scores(kernels.class_scores(x, y, means, True), reference.class_scores(x, y, means, True), rtol=1e-5)
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 7, 21])
+def test_cdnv(kernels, n_classes):
+    x, y = example(150, 50, n_classes)
+    if n_classes > 2:
+        y[y == 1] = 0  # an empty class
+    stats = reference.class_stats(x, y, n_classes)
+    got, expected = kernels.cdnv(*stats), reference.cdnv(*stats)
+    torch.testing.assert_close(got, expected, rtol=1e-12, atol=0, equal_nan=True)
+    if n_classes > 2:
+        stats[1][2] = stats[1][0]
+        assert kernels.cdnv(*stats) == torch.inf
+
+
+def test_measure_is_both_passes_and_a_scorer_serves_every_dtype(kernels):
+    x, y = example(60, 20, 4)
+    found = kernels.measure(x, y, 4, True)
+    expected = kernels.class_stats(x, y, 4)
+    expected += kernels.class_scores(x, y, expected[1], True)
+    assert all(torch.equal(mine, true) for mine, true in zip(found, expected, strict=True))
+    scorer = kernels.Scorer(found[1].float(), False)
+    for dtype in (*DTYPES, *DTYPES):
+        true = reference.class_scores(x.to(dtype), None, scorer.means, False)[0]
+        assert torch.equal(scorer(x.to(dtype), None)[0], true)
+    assert len(scorer.centres) == 2
+
+
+def test_features_off_their_element_size_are_copied(kernels):
+    x, y = example(30, 5, 3)
+    odd = torch.from_numpy(np.zeros(4 * 150 + 1, dtype=np.uint8)[1:].view(np.float32).reshape(30, 5))
+    odd.copy_(x)
+    assert odd.data_ptr() % 4
+    assert_equal_stats(kernels.class_stats(odd, y, 3), reference.class_stats(x, y, 3))
+
+
+def test_a_workspace_too_small_is_refused(kernels, monkeypatch):
+    x, y = example(30, 5, 3)
+    whole = native_cuda._memory
+    monkeypatch.setattr(native_cuda, "_memory", lambda size, device: whole(size - 1, device))
+    with pytest.raises(RuntimeError, match="workspace: too small"):
+        kernels.class_stats(x, y, 3)
+
+
+def test_a_device_is_served_only_where_the_kernels_agree_with_the_reference(kernels, monkeypatch):
+    device = torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    kernels.refusal.cache_clear()
+    assert kernels.refusal(device) == ""
+    right = kernels.measure
+    for part in range(6):
+
+        def wrong(*arguments, part=part):
+            found = list(right(*arguments))
+            found[part] = found[part] + (found[part] == found[part].max())
+            return tuple(found)
+
+        monkeypatch.setattr(kernels, "measure", wrong)
+        kernels.refusal.cache_clear()
+        with pytest.warns(UserWarning, match="wrong answers on cpu"):
+            assert "wrong answers" in kernels.refusal(device)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    kernels.refusal.cache_clear()
+    assert "has 7.5" in kernels.refusal(device)
+    kernels.refusal.cache_clear()

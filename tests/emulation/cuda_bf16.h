@@ -8,7 +8,8 @@ struct __nv_bfloat16 {
   __nv_bfloat16(float from) {
     uint32_t whole = 0;
     std::memcpy(&whole, &from, sizeof(whole));
-    bits = static_cast<uint16_t>(whole >> 16);
+    if (from == from) whole += 0x7fff + (whole >> 16 & 1);  // to the nearest, ties to even
+    bits = static_cast<uint16_t>(whole >> 16 | (from == from ? 0 : 0x40));
   }
 };
 inline float __bfloat162float(__nv_bfloat16 from) {

@@ -48,7 +48,7 @@ struct Block {
   std::function<void()> body;
   int current = 0, n_done = 0;
   dim3 index, size, grid;
-  alignas(16) char shared[256 << 10];
+  alignas(128) char shared[256 << 10];
 };
 
 inline Block block;
@@ -86,8 +86,8 @@ inline void run(dim3 grid, int threads, const std::function<void()>& body) {
   block.size = dim3(static_cast<unsigned>(threads));
   block.grid = grid;
   block.fibres.resize(static_cast<size_t>(threads));
-  for (unsigned b = 0; b < grid.x; ++b) {
-    block.index = dim3(b, 0, 0);
+  for (unsigned b = 0; b < grid.x * grid.y; ++b) {
+    block.index = dim3(b % grid.x, b / grid.x, 0);
     block.warps.assign(static_cast<size_t>(threads + 31) / 32, Meeting());
     block.all = Meeting();
     block.slots.assign(static_cast<size_t>(threads), 0);
@@ -130,15 +130,38 @@ inline char* dynamic_shared() { return emulation::block.shared; }
 
 inline void __syncthreads() { emulation::meet(emulation::block.all, static_cast<int>(blockDim.x)); }
 
+namespace emulation {
+// Every lane of a warp offers a value, then `look` may read those of others by thread.
+template <class T, class Look>
+auto exchange(T value, const Look& look) {
+  const int own = block.current;
+  Meeting& warp = block.warps[static_cast<size_t>(own / 32)];
+  std::memcpy(&block.slots[static_cast<size_t>(own)], &value, sizeof(T));
+  meet(warp, 32);
+  const auto found = look(own, [](int thread) {
+    T theirs;
+    std::memcpy(&theirs, &block.slots[static_cast<size_t>(thread)], sizeof(T));
+    return theirs;
+  });
+  meet(warp, 32);
+  return found;
+}
+}  // namespace emulation
+
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int apart) {
-  const int own = emulation::block.current;
-  emulation::Meeting& warp = emulation::block.warps[static_cast<size_t>(own / 32)];
-  std::memcpy(&emulation::block.slots[static_cast<size_t>(own)], &value, sizeof(T));
-  emulation::meet(warp, 32);
-  std::memcpy(&value, &emulation::block.slots[static_cast<size_t>(own ^ apart)], sizeof(T));
-  emulation::meet(warp, 32);
-  return value;
+  return emulation::exchange(value, [=](int own, auto of) { return of(own ^ apart); });
+}
+template <class T>
+T __shfl_sync(unsigned, T value, int lane) {
+  return emulation::exchange(value, [=](int own, auto of) { return of(own / 32 * 32 + lane); });
+}
+inline unsigned __ballot_sync(unsigned, int value) {
+  return emulation::exchange(value, [](int own, auto of) {
+    unsigned found = 0;
+    for (int lane = 0; lane < 32; ++lane) found |= static_cast<unsigned>(of(own / 32 * 32 + lane) != 0) << lane;
+    return found;
+  });
 }
 
 template <class T>
@@ -164,6 +187,7 @@ inline double __longlong_as_double(long long bits) {
   return value;
 }
 inline int64_t min(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t max(int64_t a, int64_t b) { return a > b ? a : b; }
 using std::isfinite;
 using std::nan;
 using std::sqrt;
@@ -173,7 +197,8 @@ using std::sqrt;
 using cudaError_t = int;
 using cudaStream_t = void*;
 enum { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-enum { cudaFuncAttributeMaxDynamicSharedMemorySize, cudaDevAttrMultiProcessorCount };
+enum { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes = 0;
@@ -186,7 +211,9 @@ cudaError_t cudaFuncSetAttribute(Kernel, int, int bytes) {
   return bytes <= 227 << 10 ? cudaSuccess : cudaErrorInvalidValue;
 }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
-inline cudaError_t cudaDeviceGetAttribute(int* value, int, int) { return *value = 2, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
+  return *value = which == cudaDevAttrMultiProcessorCount ? 2 : 227 << 10, cudaSuccess;
+}
 template <class Kernel>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel, int, size_t) {
   return *blocks = 1, cudaSuccess;

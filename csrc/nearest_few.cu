@@ -1,0 +1,268 @@
+// Nearest class centres by plain products. A warp scores a few rows at a time against a block of classes whose centres
+// lie in shared memory, lanes side by side along the columns. A matrix of few long rows is split by columns, and sums
+// of the parts are added in their order.
+#include "centres.cuh"
+
+namespace ncharness::cuda {
+namespace {
+
+constexpr int threads = 256;
+constexpr int warps = threads / warp_lanes;
+constexpr int64_t whole_centres = 110 << 10;  // bytes of shared memory for all columns, two blocks to a processor
+constexpr int64_t some_centres = 48 << 10;    // for a tile of them
+constexpr int64_t most_parts = 64;
+constexpr int64_t wanted_blocks = 512;
+
+template <class S>
+constexpr int lane_columns = 16 / static_cast<int>(sizeof(S));  // that a lane takes at a time
+template <class S>
+constexpr int step_columns = lane_columns<S> * warp_lanes;
+
+template <class S>
+constexpr int rows_at_a_time = sizeof(S) == 4 ? 4 : 2;
+// Two blocks to a processor have the registers for 40 sums of float32 a lane.
+template <class S>
+constexpr int resident_blocks(int classes) {
+  return rows_at_a_time<S> * classes * static_cast<int>(sizeof(S)) <= 160 ? 2 : 1;
+}
+
+template <class S>
+struct alignas(16) Columns {
+  S value[lane_columns<S>];
+};
+
+// Columns [j, j + lane_columns) of a row as S, zeros beyond d.
+template <class S, class In>
+__device__ Columns<S> load_columns(const In* row, int64_t j, int64_t d, bool whole) {
+  constexpr int size = lane_columns<S>;
+  struct alignas(sizeof(In) * size) Packed {
+    In value[size];
+  };
+  Columns<S> columns;
+  if (whole && j + size <= d) {
+    const Packed some = *reinterpret_cast<const Packed*>(row + j);
+    for (int k = 0; k < size; ++k) columns.value[k] = scored(some.value[k]);
+  } else {
+    for (int k = 0; k < size; ++k) columns.value[k] = j + k < d ? scored(row[j + k]) : S(0);
+  }
+  return columns;
+}
+
+// How the columns are divided among blocks.
+struct Division {
+  int64_t parts, columns;
+};
+
+template <class S>
+Division divide(int64_t n, int64_t stride, int64_t n_classes, int classes) {
+  constexpr int64_t step = column_step;
+  const int64_t groups = (n + warps * rows_at_a_time<S> - 1) / (warps * rows_at_a_time<S>);
+  int64_t parts = 1;
+  // Sums of several parts are kept for one block of classes only.
+  while (n_classes <= classes && parts < most_parts && groups * parts < wanted_blocks &&
+         stride / (2 * parts) >= 4 * step)
+    parts *= 2;
+  const int64_t columns = (stride / step + parts - 1) / parts * step;
+  return {(stride + columns - 1) / columns, columns};
+}
+
+// The error of a score in units of ||v|| ||m_c - shift||: a lane's chain of sums, those over the lanes and the parts.
+template <class S>
+__device__ Margin margin_of(const Tables<S>& tables) {
+  const double chain = static_cast<double>(lane_columns<S> * ((tables.d + step_columns<S> - 1) / step_columns<S>)+4);
+  return Margin::of(tables, Limits<S>::unit * (chain + 6));
+}
+
+template <class S>
+struct Nearest {
+  S best = static_cast<S>(INFINITY), second = static_cast<S>(INFINITY);
+  int64_t at = -1;
+
+  __device__ void consider(S key, int64_t c) {
+    second = key < best ? best : key < second ? key : second;
+    at = key < best ? c : at;
+    best = key < best ? key : best;
+  }
+};
+
+// `sums` (parts, n, Classes + 1) takes scores and squared norms where there are several parts.
+template <class In, class S, int Classes>
+__global__ void __launch_bounds__(threads, resident_blocks<S>(Classes))
+    score_few(const In* x, int64_t row_stride, int64_t n, bool whole, Tables<S> tables, Division of, int64_t tile,
+              S* sums, int64_t* nearest) {
+  S* const base = reinterpret_cast<S*>(dynamic_shared());  // (tile,), and centres (Classes, tile) behind it
+  constexpr int size = lane_columns<S>, rows_a_warp = rows_at_a_time<S>;
+  const int lane = threadIdx.x % warp_lanes, warp = threadIdx.x / warp_lanes;
+  const int64_t begin = blockIdx.y * of.columns, end = min(begin + of.columns, tables.stride), d = tables.d;
+  const Margin margin = margin_of(tables);
+  const bool one_load = of.columns <= tile && tables.n_classes <= Classes;
+  bool loaded = false;
+
+  for (int64_t group = blockIdx.x; group * warps * rows_a_warp < n; group += gridDim.x) {
+    const int64_t first = (group * warps + warp) * rows_a_warp;
+    const In* rows[rows_a_warp];
+    Nearest<S> found[rows_a_warp];
+    S norm_sq[rows_a_warp];
+#pragma unroll
+    for (int r = 0; r < rows_a_warp; ++r) {
+      rows[r] = x + min(first + r, n - 1) * row_stride;
+      norm_sq[r] = 0;
+    }
+    for (int64_t from_class = 0; from_class < tables.n_classes; from_class += Classes) {
+      S sum[rows_a_warp][Classes] = {};
+      for (int64_t from = begin; from < end; from += tile) {
+        const int64_t width = min(tile, end - from);
+        if (!(loaded && one_load)) {
+          __syncthreads();
+          for (int64_t k = threadIdx.x; k < width; k += threads) base[k] = tables.base[from + k];
+          for (int c = 0; c < Classes; ++c) {
+            const bool there = from_class + c < tables.n_classes;
+            for (int64_t k = threadIdx.x; k < width; k += threads)
+              base[(c + 1) * tile + k] = there ? tables.packed[(from_class + c) * tables.stride + from + k] : S(0);
+          }
+          __syncthreads();
+          loaded = true;
+        }
+        for (int64_t j = lane * size; j < width; j += step_columns<S>) {
+          Columns<S> v[rows_a_warp];
+#pragma unroll
+          for (int r = 0; r < rows_a_warp; ++r) v[r] = load_columns<S>(rows[r], from + j, d, whole);
+          const Columns<S> shift = *reinterpret_cast<const Columns<S>*>(base + j);
+#pragma unroll
+          for (int r = 0; r < rows_a_warp; ++r)
+#pragma unroll
+            for (int k = 0; k < size; ++k) {
+              v[r].value[k] -= shift.value[k];
+              if (from_class == 0) norm_sq[r] += v[r].value[k] * v[r].value[k];
+            }
+#pragma unroll
+          for (int c = 0; c < Classes; ++c) {
+            const Columns<S> a = *reinterpret_cast<const Columns<S>*>(base + (c + 1) * tile + j);
+#pragma unroll
+            for (int r = 0; r < rows_a_warp; ++r)
+#pragma unroll
+              for (int k = 0; k < size; ++k) sum[r][c] += v[r].value[k] * a.value[k];
+          }
+        }
+      }
+#pragma unroll
+      for (int c = 0; c < Classes; ++c) {
+        const bool there = from_class + c < tables.n_classes;
+        const S bias = there ? tables.bias[from_class + c] : static_cast<S>(INFINITY);
+#pragma unroll
+        for (int r = 0; r < rows_a_warp; ++r) {
+          const S score = warp_sum(sum[r][c]);
+          if (of.parts == 1)
+            found[r].consider(bias + score, from_class + c);
+          else if (lane == 0 && first + r < n)
+            sums[(blockIdx.y * n + first + r) * (Classes + 1) + c] = score;
+        }
+      }
+    }
+#pragma unroll
+    for (int r = 0; r < rows_a_warp; ++r) {
+      if (first + r >= n) break;
+      const S norm = warp_sum(norm_sq[r]);
+      if (of.parts > 1) {
+        if (lane == 0) sums[(blockIdx.y * n + first + r) * (Classes + 1) + Classes] = norm;
+        continue;
+      }
+      const bool clear = margin.clear(found[r].best, found[r].second, norm);
+      const int64_t at = clear ? found[r].at : settle(rows[r], tables);
+      if (lane == 0) nearest[first + r] = at;
+    }
+  }
+}
+
+// Adds up the parts, a thread to a row; near ties are settled by the warp.
+template <class In, class S, int Classes>
+__global__ void __launch_bounds__(threads) decide_few(const In* x, int64_t row_stride, int64_t n, Tables<S> tables,
+                                                      int64_t parts, const S* sums, int64_t* nearest) {
+  const Margin margin = margin_of(tables);
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
+  const int64_t first = row - threadIdx.x % warp_lanes;
+  Nearest<S> found;
+  bool clear = true;
+  if (row < n) {
+    for (int c = 0; c < Classes && c < tables.n_classes; ++c) {
+      S score = 0;
+      for (int64_t part = 0; part < parts; ++part) score += sums[(part * n + row) * (Classes + 1) + c];
+      found.consider(tables.bias[c] + score, c);
+    }
+    S norm_sq = 0;
+    for (int64_t part = 0; part < parts; ++part) norm_sq += sums[(part * n + row) * (Classes + 1) + Classes];
+    clear = margin.clear(found.best, found.second, norm_sq);
+    if (clear) nearest[row] = found.at;
+  }
+  unsigned unclear = __ballot_sync(all_lanes, !clear);
+  for (int lane = 0; lane < warp_lanes; ++lane) {
+    if (!(unclear >> lane & 1)) continue;
+    const int64_t at = settle(x + (first + lane) * row_stride, tables);
+    if (threadIdx.x % warp_lanes == 0) nearest[first + lane] = at;
+  }
+}
+
+template <class S, int Classes, class In>
+void nearest_in(const In* data, const Matrix& x, const Tables<S>& tables, int64_t* nearest, S* sums,
+                cudaStream_t stream) {
+  constexpr int rows = rows_at_a_time<S>;
+  const Division of = divide<S>(x.n, tables.stride, tables.n_classes, Classes);
+  const auto kernel = score_few<In, S, Classes>;
+  const int processors = attribute(cudaDevAttrMultiProcessorCount);
+  const int64_t whole = std::min<int64_t>(whole_centres, attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+  constexpr int64_t per_column = (Classes + 1) * static_cast<int64_t>(sizeof(S));
+  const int64_t tile =
+      of.columns * per_column <= whole ? of.columns : some_centres / per_column / column_step * column_step;
+  const size_t bytes = static_cast<size_t>(tile * per_column);
+  int resident = 0;
+  allow_shared("score_few", kernel, bytes);
+  succeed(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, bytes), "score_few");
+  const int64_t groups = (x.n + warps * rows - 1) / (warps * rows);
+  // Each loads its centres once, and goes on to the next rows.
+  const int64_t at_once = std::max<int64_t>(1, static_cast<int64_t>(processors) * std::max(resident, 1) / of.parts);
+  const dim3 grid(static_cast<unsigned>(std::min(groups, at_once)), static_cast<unsigned>(of.parts));
+  launch("score_few", kernel, grid, threads, bytes, stream, data, x.row_stride, x.n,
+         rows_are_whole<In>(x, lane_columns<S>), tables, of, tile, sums, nearest);
+  if (of.parts > 1)
+    launch("decide_few", decide_few<In, S, Classes>, dim3(blocks_of(x.n, threads)), threads, 0, stream, data,
+           x.row_stride, x.n, tables, of.parts, sums, nearest);
+}
+
+int classes_at_a_time(int64_t n_classes) {
+  return n_classes <= 4 ? 4 : n_classes <= 10 ? 10 : n_classes <= 16 ? 16 : 32;
+}
+
+}  // namespace
+
+template <class S>
+int64_t nearest_few_bytes(int64_t n, const Tables<S>& tables) {
+  const int classes = classes_at_a_time(tables.n_classes);
+  const Division of = divide<S>(n, tables.stride, tables.n_classes, classes);
+  Pieces pieces({nullptr, 0});
+  pieces.take<S>(of.parts > 1 ? of.parts * n * (classes + 1) : 0);
+  return pieces.used();
+}
+
+template <class S>
+void nearest_few(const Matrix& x, const Tables<S>& tables, int64_t* nearest, const Workspace& workspace,
+                 cudaStream_t stream) {
+  const int classes = classes_at_a_time(tables.n_classes);
+  if (workspace.bytes < nearest_few_bytes(x.n, tables)) throw std::invalid_argument("workspace: too small");
+  S* const sums = static_cast<S*>(workspace.data);
+  with_type(x, [&](auto* data) {
+    using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
+    if constexpr ((sizeof(In) == 8) == (sizeof(S) == 8)) {
+      if (classes == 4) nearest_in<S, 4>(data, x, tables, nearest, sums, stream);
+      if (classes == 10) nearest_in<S, 10>(data, x, tables, nearest, sums, stream);
+      if (classes == 16) nearest_in<S, 16>(data, x, tables, nearest, sums, stream);
+      if (classes == 32) nearest_in<S, 32>(data, x, tables, nearest, sums, stream);
+    }
+  });
+}
+
+template int64_t nearest_few_bytes(int64_t, const Tables<float>&);
+template int64_t nearest_few_bytes(int64_t, const Tables<double>&);
+template void nearest_few(const Matrix&, const Tables<float>&, int64_t*, const Workspace&, cudaStream_t);
+template void nearest_few(const Matrix&, const Tables<double>&, int64_t*, const Workspace&, cudaStream_t);
+
+}  // namespace ncharness::cuda

@@ -1,0 +1,243 @@
+// Nearest class centres by tensor cores, for more classes than plain products keep up with. Rows and centres are each
+// split into two bfloat16 parts; of the four products the smallest is left out. What that and the adding up may have
+// put in the wrong order is decided by distances in float64: of two classes where no third is near, else of all.
+#include <mma.h>
+
+#include "centres.cuh"
+
+namespace ncharness::cuda {
+namespace {
+
+constexpr int threads = 256;
+constexpr int row_block = 128;  // by class_block classes, 32 x 64 a warp
+constexpr int step = 32;        // columns at a time
+constexpr int tile_stride = step + 8;
+constexpr int score_stride = static_cast<int>(class_block) + 4;
+constexpr int own = step / 2;  // columns that a thread loads of a row and of a class
+
+// Of a block of classes, or of several, for one row.
+struct Found {
+  float best, second, third;
+  int32_t at, next;  // of the best and the second, -1 for none
+
+  __device__ void consider(float key, int32_t c) {
+    if (!(key < third)) return;
+    third = key < second ? second : key;
+    next = key < best ? at : key < second ? c : next;
+    second = key < best ? best : key < second ? key : second;
+    at = key < best ? c : at;
+    best = key < best ? key : best;
+  }
+
+  __device__ void merge(const Found& other) {
+    consider(other.best, other.at);
+    consider(other.second, other.next);
+    if (other.third < third) third = other.third;
+  }
+};
+
+__device__ Found nothing() {
+  return {static_cast<float>(INFINITY), static_cast<float>(INFINITY), static_cast<float>(INFINITY), -1, -1};
+}
+
+struct alignas(16) Eight {
+  __nv_bfloat16 value[8];
+};
+
+struct Shared {
+  __nv_bfloat16 row_high[row_block * tile_stride], row_low[row_block * tile_stride];
+  __nv_bfloat16 class_high[class_block * tile_stride], class_low[class_block * tile_stride];
+};
+constexpr size_t shared_bytes = std::max(sizeof(Shared), sizeof(float) * row_block * score_stride);
+
+template <class In>
+__global__ void __launch_bounds__(threads)
+    score_many(const In* x, int64_t row_stride, int64_t n, bool whole, Tables<float> tables, int64_t class_blocks,
+               Found* found, float* norms_sq) {
+  using namespace nvcuda;
+  using Row = wmma::fragment<wmma::matrix_a, 16, 16, 16, __nv_bfloat16, wmma::row_major>;
+  using Class = wmma::fragment<wmma::matrix_b, 16, 16, 16, __nv_bfloat16, wmma::col_major>;
+  using Scores = wmma::fragment<wmma::accumulator, 16, 16, 16, float>;
+  constexpr int vector = Vector<In>::size;
+
+  Shared& shared = *reinterpret_cast<Shared*>(dynamic_shared());
+  const int warp = threadIdx.x / warp_lanes, warp_row = warp / 2 * 32, warp_class = warp % 2 * 64;
+  const int64_t class_of_block = blockIdx.x % class_blocks, first_class = class_of_block * class_block;
+  const int64_t first_row = blockIdx.x / class_blocks * row_block;
+  const int mine = threadIdx.x / 2, column = threadIdx.x % 2 * own;  // the row and class, and columns, that it loads
+  const int64_t row_at = min(first_row + mine, n - 1);
+  const In* const row = x + row_at * row_stride;
+  const __nv_bfloat16* const high = tables.high + (first_class + mine) * tables.stride;
+  const __nv_bfloat16* const low = tables.low + (first_class + mine) * tables.stride;
+
+  Vector<In> next_row[own / vector];
+  Eight next_high[own / 8], next_low[own / 8];
+  const auto fetch = [&](int64_t from) {
+#pragma unroll
+    for (int k = 0; k < own / vector; ++k) next_row[k] = load(row, from + column + k * vector, tables.d, whole);
+#pragma unroll
+    for (int k = 0; k < own / 8; ++k) {
+      next_high[k] = *reinterpret_cast<const Eight*>(high + from + column + k * 8);
+      next_low[k] = *reinterpret_cast<const Eight*>(low + from + column + k * 8);
+    }
+  };
+
+  Scores scores[2][4];
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+#pragma unroll
+    for (int c = 0; c < 4; ++c) wmma::fill_fragment(scores[r][c], 0.0f);
+  float norm_sq = 0;
+
+  fetch(0);
+  for (int64_t from = 0; from < tables.stride; from += step) {
+    const int at = mine * tile_stride + column;
+#pragma unroll
+    for (int k = 0; k < own / 8; ++k) {
+      Eight row_high, row_low;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const int j = k * 8 + i;
+        const float v = scored(next_row[j / vector].value[j % vector]) - tables.base[from + column + j];
+        norm_sq += v * v;
+        row_high.value[i] = v;
+        row_low.value[i] = v - scored(row_high.value[i]);
+      }
+      *reinterpret_cast<Eight*>(shared.row_high + at + k * 8) = row_high;
+      *reinterpret_cast<Eight*>(shared.row_low + at + k * 8) = row_low;
+      *reinterpret_cast<Eight*>(shared.class_high + at + k * 8) = next_high[k];
+      *reinterpret_cast<Eight*>(shared.class_low + at + k * 8) = next_low[k];
+    }
+    __syncthreads();
+    if (from + step < tables.stride) fetch(from + step);
+#pragma unroll
+    for (int k = 0; k < step; k += 16) {
+      Row row_high[2], row_low[2];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const int tile = (warp_row + r * 16) * tile_stride + k;
+        wmma::load_matrix_sync(row_high[r], shared.row_high + tile, tile_stride);
+        wmma::load_matrix_sync(row_low[r], shared.row_low + tile, tile_stride);
+      }
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        const int tile = (warp_class + c * 16) * tile_stride + k;
+        Class class_high, class_low;
+        wmma::load_matrix_sync(class_high, shared.class_high + tile, tile_stride);
+        wmma::load_matrix_sync(class_low, shared.class_low + tile, tile_stride);
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          wmma::mma_sync(scores[r][c], row_low[r], class_high, scores[r][c]);
+          wmma::mma_sync(scores[r][c], row_high[r], class_low, scores[r][c]);
+          wmma::mma_sync(scores[r][c], row_high[r], class_high, scores[r][c]);
+        }
+      }
+    }
+    __syncthreads();
+  }
+
+  float* const score = reinterpret_cast<float*>(dynamic_shared());  // (row_block, score_stride)
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+#pragma unroll
+    for (int c = 0; c < 4; ++c)
+      wmma::store_matrix_sync(score + (warp_row + r * 16) * score_stride + warp_class + c * 16, scores[r][c],
+                              score_stride, wmma::mem_row_major);
+  __syncthreads();
+  Found best = nothing();
+  for (int k = threadIdx.x % 2; k < class_block; k += 2) {
+    const int64_t c = first_class + k;
+    if (c < tables.n_classes) best.consider(tables.bias[c] + score[mine * score_stride + k], static_cast<int32_t>(c));
+  }
+  Found other;
+  other.best = __shfl_xor_sync(all_lanes, best.best, 1);
+  other.second = __shfl_xor_sync(all_lanes, best.second, 1);
+  other.third = __shfl_xor_sync(all_lanes, best.third, 1);
+  other.at = __shfl_xor_sync(all_lanes, best.at, 1);
+  other.next = __shfl_xor_sync(all_lanes, best.next, 1);
+  best.merge(other);
+  norm_sq += __shfl_xor_sync(all_lanes, norm_sq, 1);
+  if (threadIdx.x % 2 != 0 || first_row + mine >= n) return;
+  found[class_of_block * n + first_row + mine] = best;
+  if (class_of_block == 0) norms_sq[first_row + mine] = norm_sq;
+}
+
+// The nearest class of each row from what was found in every block of classes: a thread to a row, near ties by the
+// warp.
+template <class In>
+__global__ void __launch_bounds__(threads)
+    decide_many(const In* x, int64_t row_stride, int64_t n, Tables<float> tables, int64_t class_blocks,
+                const Found* found, const float* norms_sq, int64_t* nearest) {
+  // A part in bfloat16 is off by 2^-8, two of them by 2^-16; three such errors. In each step of 16 columns the cores
+  // add 17 terms, each cut off at a 2^-24 of the largest.
+  const double steps = 3.0 * static_cast<double>(tables.stride) / 16;
+  const Margin margin = Margin::of(tables, 3.03 / (1 << 16) + (steps + 10) / (1 << 20));
+  const int64_t row = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
+  const int lane = threadIdx.x % warp_lanes;
+  enum { clear, of_two, of_all };
+  int left = clear;
+  Found best = nothing();
+  if (row < n) {
+    for (int64_t block = 0; block < class_blocks; ++block) best.merge(found[block * n + row]);
+    if (!margin.clear(best.best, best.second, norms_sq[row]))
+      left = margin.clear(best.best, best.third, norms_sq[row]) ? of_two : of_all;
+    if (left == clear) nearest[row] = best.at;
+  }
+  const unsigned undecided = __ballot_sync(all_lanes, left != clear);
+  for (int of = 0; of < warp_lanes; ++of) {
+    if (!(undecided >> of & 1)) continue;
+    const int how = __shfl_sync(all_lanes, left, of);
+    const int32_t one = __shfl_sync(all_lanes, best.at, of), two = __shfl_sync(all_lanes, best.next, of);
+    const In* const here = x + (row - lane + of) * row_stride;
+    const int64_t at = how == of_two ? settle_two(here, tables, min(one, two), max(one, two)) : settle(here, tables);
+    if (lane == 0) nearest[row + of] = at;
+  }
+}
+
+int64_t blocks_of_classes(int64_t n_classes) { return (n_classes + class_block - 1) / class_block; }
+
+int64_t rows_at_a_time(int64_t n, int64_t n_classes) {
+  const int64_t bytes = blocks_of_classes(n_classes) * row_block * static_cast<int64_t>(sizeof(Found));
+  const int64_t most = std::max<int64_t>(1, scratch_at_a_time / bytes) * row_block;
+  return std::min(n, most);
+}
+
+void take(Pieces& pieces, int64_t rows, int64_t n_classes, Found*& found, float*& norms_sq) {
+  found = pieces.take<Found>(blocks_of_classes(n_classes) * rows);
+  norms_sq = pieces.take<float>(rows);
+}
+
+}  // namespace
+
+int64_t nearest_many_bytes(int64_t n, int64_t n_classes) {
+  Pieces pieces({nullptr, 0});
+  Found* found = nullptr;
+  float* norms_sq = nullptr;
+  take(pieces, rows_at_a_time(n, n_classes), n_classes, found, norms_sq);
+  return pieces.used();
+}
+
+void nearest_many(const Matrix& x, const Tables<float>& tables, int64_t* nearest, const Workspace& workspace,
+                  cudaStream_t stream) {
+  const int64_t at_a_time = rows_at_a_time(x.n, tables.n_classes), classes = blocks_of_classes(tables.n_classes);
+  Pieces pieces(workspace);
+  Found* found = nullptr;
+  float* norms_sq = nullptr;
+  take(pieces, at_a_time, tables.n_classes, found, norms_sq);
+  with_type(x, [&](auto* data) {
+    using In = std::remove_const_t<std::remove_pointer_t<decltype(data)>>;
+    if constexpr (sizeof(In) < 8) {
+      for (int64_t first = 0; first < x.n; first += at_a_time) {
+        const int64_t rows = std::min(at_a_time, x.n - first);
+        const auto* from = data + first * x.row_stride;
+        launch("score_many", score_many<In>, dim3(blocks_of(rows, row_block) * static_cast<unsigned>(classes)), threads,
+               shared_bytes, stream, from, x.row_stride, rows, rows_are_whole<In>(x, Vector<In>::size), tables, classes,
+               found, norms_sq);
+        launch("decide_many", decide_many<In>, dim3(blocks_of(rows, threads)), threads, 0, stream, from, x.row_stride,
+               rows, tables, classes, found, norms_sq, nearest + first);
+      }
+    }
+  });
+}
+
+}  // namespace ncharness::cuda
