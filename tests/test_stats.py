@@ -106,6 +106,19 @@ def test_no_rows_are_no_error():
     assert stats.scatter.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("n_features", [5, 40])  # the last columns of a row have a loop of their own
+def test_one_infinite_feature_makes_that_mean_infinite_wherever_its_row_comes(n_features):
+    x, y = torch.randn(30, n_features), torch.zeros(30, dtype=torch.int64)
+    for row in (0, 7, 29):
+        for column in (0, n_features - 1):
+            with_inf = x.clone()
+            with_inf[row, column] = -torch.inf
+            with pytest.warns(RuntimeWarning, match="class 0"):
+                mean = class_stats(with_inf, y, 1).mean[0]
+            assert mean[column] == -torch.inf
+            assert mean.isfinite().sum() == n_features - 1
+
+
 @pytest.mark.parametrize("function", [class_stats, lambda *arguments: measure(*arguments).stats])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_value_that_is_not_finite_poisons_its_class_with_a_warning(function, bad):
