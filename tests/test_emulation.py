@@ -209,6 +209,23 @@ def test_near_ties_are_decided_by_float64(kernels, n_classes):
     assert torch.equal(nearest(kernels, x, means), distance.argmin(dim=1))
 
 
+def test_tensor_cores_see_what_one_bfloat16_part_alone_would_not(kernels):
+    generator = torch.Generator().manual_seed(7)
+    means = torch.full((40, 6), torch.nan, dtype=torch.float64)
+    means[:8] = torch.nn.functional.normalize(torch.randn(8, 6, generator=generator, dtype=torch.float64), dim=1)
+    x = 0.5 * torch.randn(1000, 6, generator=generator, dtype=torch.float64)
+    one, two = means[torch.cdist(x, means[:8]).topk(2, largest=False).indices].unbind(dim=1)
+    apart = two - one
+    gap = ((x - two).square() - (x - one).square()).sum(dim=1)
+    # Squared distances that differ by 6e-4: more than two parts can be wrong by, less than one would be.
+    x = (x + (gap - 6e-4)[:, None] / 2 * apart / apart.square().sum(dim=1, keepdim=True)).float()
+    distance = torch.cdist(x.double(), means[:8]).square().sort(dim=1)
+    gaps = distance.values[:, 1:3] - distance.values[:, :1]
+    kept = ((gaps[:, 0] - 6e-4).abs() < 1e-5) & (gaps[:, 1] > 0.01) & (x.norm(dim=1) < 1)
+    assert kept.sum() > 200
+    assert torch.equal(nearest(kernels, x[kept], means), distance.indices[kept, 0])
+
+
 @pytest.mark.parametrize("n_classes", [3, 40])
 def test_three_in_a_near_tie_are_decided_among_all(kernels, n_classes):
     generator = torch.Generator().manual_seed(5)
