@@ -19,7 +19,7 @@ struct Tables {
   const double* mean;  // (C, d)
   int64_t n_classes, d, stride;
   int32_t* active;            // (C,) whether the mean is finite
-  unsigned long long* reach;  // bits of a double: the largest distance of a mean to the base
+  unsigned long long* reach;  // bits of a double: the largest distance of a mean to the base, or to the shift
   double* shift;              // (stride,) any point near the means; the mean of the means where there is a Gram
   S* base;                    // (stride,) the shift, rounded
   S* bias;                    // (C,) ||m_c - base||^2, infinite for a mean that is not finite
@@ -84,7 +84,9 @@ struct Margin {
     const double reach = __longlong_as_double(static_cast<long long>(*tables.reach));
     const double unit = Limits<S>::unit, least = Limits<S>::least, columns = sqrt(static_cast<double>(tables.d));
     const double slope = 1.01 * 4 * (error + 6 * unit) * reach;  // and for v, m_c - shift, the key and the norm itself
-    const double offset = 1.01 * (4 * unit * reach * reach + slope * columns * sqrt(least) + columns * columns * least);
+    // A bias is rounded, and added up in float64: 256 sums of so many columns, 8 steps over them.
+    const double bias = unit + DBL_EPSILON / 2 * (static_cast<double>(tables.d) / 256 + 13);
+    const double offset = 1.01 * (4 * bias * reach * reach + slope * columns * sqrt(least) + columns * columns * least);
     return {reach < Limits<S>::safe ? offset : INFINITY, slope};
   }
 
@@ -108,19 +110,37 @@ __device__ double sq_distance(const In* row, const Tables<S>& tables, int64_t c)
   return warp_sum(sum);
 }
 
-// The nearest of all means by distances in float64, the lowest on ties; -1 where none is finite. A whole warp.
-template <class S, class In>
-__device__ int64_t settle(const In* row, const Tables<S>& tables) {
+// The nearest of the means by distances in float64, the lowest on ties; -1 where none is finite. A whole warp.
+struct Settled {
   int64_t at = -1;
   double least = INFINITY;
-  for (int64_t c = 0; c < tables.n_classes; ++c) {
-    const double here = sq_distance(row, tables, c);
-    if (here < least) {
-      least = here;
-      at = c;
+
+  // Classes [from, to), after all lower ones that are to be considered.
+  template <class S, class In>
+  __device__ void consider(const In* row, const Tables<S>& tables, int64_t from, int64_t to) {
+    for (int64_t c = from; c < to; ++c) {
+      const double here = sq_distance(row, tables, c);
+      if (here < least) {
+        least = here;
+        at = c;
+      }
     }
   }
-  return at;
+};
+
+// Whether a row has nothing but numbers, the same in every lane: others are not held against any class.
+template <class In>
+__device__ bool is_finite(const In* row, int64_t d) {
+  double nothing = 0;  // a sum of zeros, or NaN
+  for (int64_t j = threadIdx.x % warp_lanes; j < d; j += warp_lanes) nothing += wide(row[j]) - wide(row[j]);
+  return warp_sum(nothing) == 0;
+}
+
+template <class S, class In>
+__device__ int64_t settle(const In* row, const Tables<S>& tables) {
+  Settled settled;
+  if (is_finite(row, tables.d)) settled.consider(row, tables, 0, tables.n_classes);
+  return settled.at;
 }
 
 // The same of two, `low` the lower.

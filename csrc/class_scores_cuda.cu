@@ -37,7 +37,7 @@ template <class S>
 __global__ void __launch_bounds__(threads) pack_centres(Tables<S> to) {
   const int64_t c = blockIdx.x;
   const bool active = c < to.n_classes && to.active[c];
-  double bias = 0;
+  double bias = 0, reach_sq = 0;
   for (int64_t j = threadIdx.x; j < to.stride; j += threads) {
     const bool there = active && j < to.d;
     const double mean = there ? to.mean[c * to.d + j] : 0, centred = there ? mean - to.shift[j] : 0;
@@ -55,12 +55,15 @@ __global__ void __launch_bounds__(threads) pack_centres(Tables<S> to) {
     }
     const double offset = there ? mean - static_cast<double>(to.base[j]) : 0;
     bias += offset * offset;
+    reach_sq += centred * centred;
   }
   bias = block_sum<threads>(bias);
+  reach_sq = block_sum<threads>(reach_sq);
   if (threadIdx.x != 0 || c >= to.n_classes) return;
   to.bias[c] = active ? static_cast<S>(bias) : static_cast<S>(INFINITY);
   // Of doubles that are not negative the bits are in the same order.
-  if (active) atomicMax(to.reach, static_cast<unsigned long long>(__double_as_longlong(sqrt(bias))));
+  const double reach = sqrt(bias > reach_sq ? bias : reach_sq);
+  if (active) atomicMax(to.reach, static_cast<unsigned long long>(__double_as_longlong(reach)));
 }
 
 template <class S>

@@ -9,7 +9,9 @@ constexpr int threads = 128;
 constexpr int ahead = 4;             // rows that a thread has loads under way of
 constexpr int64_t max_chunk = 1024;  // sorted rows that one block adds up
 constexpr int64_t min_chunk = 32;
-constexpr int64_t wanted_blocks = 4096;
+constexpr int64_t wanted_blocks = 2048;
+constexpr int merge_columns = warp_lanes;  // of a block that merges runs
+constexpr int merge_shares = 16;           // of the runs of a class, side by side
 
 // A run is what the sorted rows of one class have in common with one chunk. Chunk k and class c meet in run k + c, and
 // in no other: both grow along the sorted rows.
@@ -32,7 +34,7 @@ int64_t chunk_rows(int64_t n, int64_t d) {
   return chunk;
 }
 
-int64_t merge_tiles(int64_t d) { return (d + threads - 1) / threads; }
+int64_t merge_tiles(int64_t d) { return (d + merge_columns - 1) / merge_columns; }
 
 // One block adds up a chunk of sorted rows over a tile of columns, each thread a few columns for itself.
 template <class T>
@@ -77,31 +79,52 @@ __global__ void __launch_bounds__(threads)
 // Whether a label out of range, now or in an earlier batch, has spoilt everything. `before` is the count of any class.
 __device__ bool spoilt(const Runs& runs, int64_t n, int64_t before) { return before < 0 || *runs.rows.first_bad < n; }
 
-// One block merges the runs of a class over a tile of columns (Chan, Golub & LeVeque, STAN-CS-79-773).
-template <class T>
-__global__ void __launch_bounds__(threads) merge_runs(const T* x, int64_t row_stride, int64_t n, int64_t d, bool fresh,
-                                                      Runs runs, const int64_t* count, double* mean) {
-  const int64_t tiles = (d + threads - 1) / threads, c = blockIdx.x / tiles, tile = blockIdx.x % tiles;
-  const int64_t j = tile * threads + threadIdx.x;
-  const int64_t begin = runs.rows.start[c], end = runs.rows.start[c + 1], had = fresh ? 0 : count[c];
-  double scatter = 0;
-  if (j < d && (spoilt(runs, n, had) || had + end - begin == 0)) {
-    mean[c * d + j] = nan("");
-  } else if (j < d && begin < end) {
-    double before = static_cast<double>(had), own = before > 0 ? mean[c * d + j] : 0;
-    for (int64_t p = begin; p < end; p = (p / runs.chunk + 1) * runs.chunk) {
-      const double here = static_cast<double>(min(end, (p / runs.chunk + 1) * runs.chunk) - p);
-      const double sum = runs.sum[(p / runs.chunk + c) * d + j];
-      const double theirs = wide(x[runs.rows.order[p] * row_stride + j]) + sum / here;
-      const double delta = before > 0 ? theirs - own : 0;
-      scatter += before * (here / (before + here)) * delta * delta - sum * (sum / here);
-      own = before > 0 ? own + delta * (here / (before + here)) : theirs;
-      before += here;
-    }
-    mean[c * d + j] = own;
+// Rows that were put together: how many, their mean in a column, the sum of squares around it.
+struct Merged {
+  double count, mean, scatter;
+
+  // Chan, Golub & LeVeque, STAN-CS-79-773.
+  __device__ void add(double here, double theirs, double squares) {
+    if (here == 0) return;
+    const double delta = theirs - mean, share = here / (count + here);
+    scatter += squares + (count > 0 ? count * share * delta * delta : 0);
+    mean = count > 0 ? mean + delta * share : theirs;
+    count += here;
   }
-  scatter = block_sum<threads>(scatter);
-  if (threadIdx.x == 0) runs.scatter[c * tiles + tile] = scatter;
+};
+
+// One block merges the runs of a class over a tile of columns: shares of the runs side by side, then the shares.
+template <class T>
+__global__ void __launch_bounds__(merge_columns* merge_shares)
+    merge_runs(const T* x, int64_t row_stride, int64_t n, int64_t d, bool fresh, Runs runs, const int64_t* count,
+               double* mean) {
+  __shared__ Merged shares[merge_shares][merge_columns];
+  const int64_t tiles = (d + merge_columns - 1) / merge_columns, c = blockIdx.x / tiles, tile = blockIdx.x % tiles;
+  const int column = threadIdx.x % merge_columns, share = threadIdx.x / merge_columns;
+  const int64_t j = tile * merge_columns + column;
+  const int64_t begin = runs.rows.start[c], end = runs.rows.start[c + 1], had = fresh ? 0 : count[c];
+  const int64_t first = begin / runs.chunk, chunks = begin < end ? (end - 1) / runs.chunk - first + 1 : 0;
+  const int64_t each = (chunks + merge_shares - 1) / merge_shares;
+  Merged merged = {0, 0, 0};
+  for (int64_t k = first + share * each; j < d && k < first + min((share + 1) * each, chunks); ++k) {
+    const int64_t from = max(begin, k * runs.chunk);
+    const double here = static_cast<double>(min(end, (k + 1) * runs.chunk) - from), sum = runs.sum[(k + c) * d + j];
+    // The squares around the run's first row were added up elsewhere; around its mean they are so much less.
+    merged.add(here, wide(x[runs.rows.order[from] * row_stride + j]) + sum / here, -sum * (sum / here));
+  }
+  shares[share][column] = merged;
+  __syncthreads();
+  if (share != 0) return;
+  const bool nothing = had + end - begin == 0 || spoilt(runs, n, had);
+  merged = {0, 0, 0};
+  if (j < d && !nothing) {
+    if (had > 0) merged.add(static_cast<double>(had), mean[c * d + j], 0);
+    for (int s = 0; s < merge_shares; ++s)
+      merged.add(shares[s][column].count, shares[s][column].mean, shares[s][column].scatter);
+  }
+  if (j < d) mean[c * d + j] = nothing ? nan("") : merged.mean;
+  const double scatter = warp_sum(merged.scatter);
+  if (column == 0) runs.scatter[c * tiles + tile] = scatter;
 }
 
 // Adds what the tiles found to the count and scatter of a class.
@@ -152,8 +175,8 @@ void add(const Matrix& x, const Labels& y, int64_t n_classes, bool fresh, const 
     const dim3 chunks(static_cast<unsigned>(runs.tiles) * blocks_of(x.n, runs.chunk));
     launch("sum_runs", sum_runs<T>, chunks, threads, 0, stream, data, x.row_stride, x.d, n_classes,
            rows_are_whole<T>(x, Vector<T>::size), runs);
-    launch("merge_runs", merge_runs<T>, dim3(static_cast<unsigned>(merge_tiles(x.d) * n_classes)), threads, 0, stream,
-           data, x.row_stride, x.n, x.d, fresh, runs, stats.count, stats.mean);
+    launch("merge_runs", merge_runs<T>, dim3(static_cast<unsigned>(merge_tiles(x.d) * n_classes)),
+           merge_columns * merge_shares, 0, stream, data, x.row_stride, x.n, x.d, fresh, runs, stats.count, stats.mean);
   });
   launch("finish", finish, dim3(static_cast<unsigned>(n_classes)), threads, 0, stream, x.n, merge_tiles(x.d), fresh,
          runs, stats.count, stats.scatter);

@@ -29,11 +29,13 @@ inline int attribute(cudaDeviceAttr which) {
   return value;
 }
 
-// More shared memory than a block gets unasked.
+// More shared memory than a block gets unasked: all there is, so that calls from several threads do not take from each
+// other what they need.
 template <class Kernel>
 void allow_shared(const char* name, Kernel kernel, size_t bytes) {
   if (bytes <= 48 << 10) return;
-  succeed(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), name);
+  const int most = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  succeed(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most), name);
 }
 
 template <class... Parameters, class... Arguments>

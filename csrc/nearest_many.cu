@@ -13,7 +13,8 @@ constexpr int row_block = 128;  // by class_block classes, 32 x 64 a warp
 constexpr int step = 32;        // columns at a time
 constexpr int tile_stride = step + 8;
 constexpr int score_stride = static_cast<int>(class_block) + 4;
-constexpr int own = step / 2;  // columns that a thread loads of a row and of a class
+constexpr int sum_columns = 256;  // whose products the cores add up; sums of those are added in float32
+constexpr int own = step / 2;     // columns that a thread loads of a row and of a class
 
 // Of a block of classes, or of several, for one row.
 struct Found {
@@ -82,11 +83,14 @@ __global__ void __launch_bounds__(threads)
     }
   };
 
-  Scores scores[2][4];
+  Scores scores[2][4], sums[2][4];
 #pragma unroll
   for (int r = 0; r < 2; ++r)
 #pragma unroll
-    for (int c = 0; c < 4; ++c) wmma::fill_fragment(scores[r][c], 0.0f);
+    for (int c = 0; c < 4; ++c) {
+      wmma::fill_fragment(scores[r][c], 0.0f);
+      wmma::fill_fragment(sums[r][c], 0.0f);
+    }
   float norm_sq = 0;
 
   fetch(0);
@@ -134,6 +138,15 @@ __global__ void __launch_bounds__(threads)
       }
     }
     __syncthreads();
+    if ((from + step) % sum_columns != 0 && from + step < tables.stride) continue;
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+#pragma unroll
+        for (int i = 0; i < Scores::num_elements; ++i) sums[r][c].x[i] += scores[r][c].x[i];
+        wmma::fill_fragment(scores[r][c], 0.0f);
+      }
   }
 
   float* const score = reinterpret_cast<float*>(dynamic_shared());  // (row_block, score_stride)
@@ -141,7 +154,7 @@ __global__ void __launch_bounds__(threads)
   for (int r = 0; r < 2; ++r)
 #pragma unroll
     for (int c = 0; c < 4; ++c)
-      wmma::store_matrix_sync(score + (warp_row + r * 16) * score_stride + warp_class + c * 16, scores[r][c],
+      wmma::store_matrix_sync(score + (warp_row + r * 16) * score_stride + warp_class + c * 16, sums[r][c],
                               score_stride, wmma::mem_row_major);
   __syncthreads();
   Found best = nothing();
@@ -168,10 +181,10 @@ template <class In>
 __global__ void __launch_bounds__(threads)
     decide_many(const In* x, int64_t row_stride, int64_t n, Tables<float> tables, int64_t class_blocks,
                 const Found* found, const float* norms_sq, int64_t* nearest) {
-  // A part in bfloat16 is off by 2^-8, two of them by 2^-16; three such errors. In each step of 16 columns the cores
-  // add 17 terms, each cut off at a 2^-24 of the largest.
-  const double steps = 3.0 * static_cast<double>(tables.stride) / 16;
-  const Margin margin = Margin::of(tables, 3.03 / (1 << 16) + (steps + 10) / (1 << 20));
+  // Two parts in bfloat16 are off by 2^-16 at most; three such errors. In each of 48 steps of 16 columns the cores add
+  // 17 terms, each cut off at a 2^-24 of the largest: less than 52 of 2^-20, and once more for each sum in float32.
+  const double sums = static_cast<double>(tables.stride) / sum_columns + 1;
+  const Margin margin = Margin::of(tables, 3.03 / (1 << 16) + 61.0 / (1 << 20) + sums / (1 << 24));
   const int64_t row = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
   const int lane = threadIdx.x % warp_lanes;
   enum { clear, of_two, of_all };
@@ -189,7 +202,17 @@ __global__ void __launch_bounds__(threads)
     const int how = __shfl_sync(all_lanes, left, of);
     const int32_t one = __shfl_sync(all_lanes, best.at, of), two = __shfl_sync(all_lanes, best.next, of);
     const In* const here = x + (row - lane + of) * row_stride;
-    const int64_t at = how == of_two ? settle_two(here, tables, min(one, two), max(one, two)) : settle(here, tables);
+    int64_t at = -1;
+    if (how == of_two) {
+      at = settle_two(here, tables, min(one, two), max(one, two));
+    } else if (is_finite(here, tables.d)) {
+      const float least = __shfl_sync(all_lanes, best.best, of), norm_sq = norms_sq[row - lane + of];
+      Settled settled;
+      for (int64_t block = 0; block < class_blocks; ++block)  // those in which a class may be the nearest
+        if (!margin.clear(least, found[block * n + row - lane + of].best, norm_sq))
+          settled.consider(here, tables, block * class_block, min((block + 1) * class_block, tables.n_classes));
+      at = settled.at;
+    }
     if (lane == 0) nearest[row + of] = at;
   }
 }

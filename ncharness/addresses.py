@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ncharness.arrays import FLOATS, LABELS
 
+CPU = torch.device("cpu")  # named, for the default device may be another
 _DTYPE_CODES = {dtype: code for code, dtype in enumerate(FLOATS)}  # csrc/class_stats.hpp: DType
 _LABEL_CODES = {dtype: code for code, dtype in enumerate(LABELS)}  # LabelType
 
@@ -28,7 +29,7 @@ def aligned(tensor: Tensor) -> Tensor:
     return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
 
 
-def empty_stats(n_classes: int, d: int, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def empty_stats(n_classes: int, d: int, device: torch.device = CPU) -> tuple[Tensor, Tensor, Tensor]:
     return (
         torch.empty(n_classes, dtype=torch.int64, device=device),
         torch.empty((n_classes, d), dtype=torch.float64, device=device),
@@ -36,9 +37,7 @@ def empty_stats(n_classes: int, d: int, device: torch.device | None = None) -> t
     )
 
 
-def empty_scores(
-    n: int, n_classes: int, gram: bool, device: torch.device | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
+def empty_scores(n: int, n_classes: int, gram: bool, device: torch.device = CPU) -> tuple[Tensor, Tensor, Tensor]:
     side = n_classes if gram else 0
     gram_out, directional = (torch.empty((side, side), dtype=torch.float64, device=device) for _ in range(2))
     return torch.empty(n, dtype=torch.int64, device=device), gram_out, directional

@@ -18,7 +18,7 @@ BUDGETS = {
     "read_labels": (32, 0),
     "find_starts": (32, 0),
     "sum_runs": (128, 4096 + 64),
-    "merge_runs": (64, 64),
+    "merge_runs": (64, 12 << 10),
     "find_active": (64, 128),
     "find_shift": (64, 0),
     "pack_centres": (64, 128),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncharness import native_cuda, reference
+from ncharness import native_cuda, ops, reference
 
 HERE = Path(__file__).parent
 SOURCES = sorted((HERE.parent / "csrc").glob("*.cu"))
@@ -70,7 +70,7 @@ def kernels(library, monkeypatch):
 
     def memory(size, device):
         assert device == torch.device("cpu")
-        whole = torch.full((size + 64,), 0xFF, dtype=torch.uint8)
+        whole = torch.full((size + 64,), 0xFF, dtype=torch.uint8, device="cpu")
         whole[size:] = GUARD
         lent.append(whole)
         return whole[:size]
@@ -333,3 +333,37 @@ def test_a_device_is_served_only_where_the_kernels_agree_with_the_reference(kern
     kernels.refusal.cache_clear()
     assert "has 7.5" in kernels.refusal(device)
     kernels.refusal.cache_clear()
+
+
+def test_the_means_as_they_were_count(kernels):
+    means = torch.tensor([[0.0], [1.0], [2.0]], dtype=torch.float64)
+    x = torch.tensor([[0.5], [1.5], [0.2]], dtype=torch.float64)  # two ties, which are decided by the means themselves
+    scorer = kernels.Scorer(means, False)
+    first = scorer(x, None)[0]
+    means[1] = 7
+    assert torch.equal(scorer(x, None)[0], first)
+    assert first.tolist() == [0, 1, 0]
+
+
+def test_a_device_that_cannot_run_the_kernels_gets_the_reference(kernels, monkeypatch):
+    def fails(*_arguments):
+        raise RuntimeError("CUDA: set_value: no kernel image is available")
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(kernels, "measure", fails)
+    kernels.refusal.cache_clear()
+    with pytest.warns(UserWarning, match="failed .*no kernel image"):
+        assert "no kernel image" in kernels.refusal(torch.device("cpu"))
+    kernels.refusal.cache_clear()
+    kernels.class_stats(*example(3, 2, 2), 2)
+
+
+def test_the_default_device_of_torch_is_no_matter(kernels, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    x, y = example(30, 5, 3)
+    kernels.refusal.cache_clear()
+    with torch.device("meta"):
+        assert kernels.refusal(torch.device("cpu")) == ""
+        found = ops.measure(x, y, 3, True)
+    kernels.refusal.cache_clear()
+    assert all(part.device.type == "cpu" for part in found)

@@ -19,14 +19,15 @@ struct fragment {
 };
 template <class T>
 struct fragment<accumulator, 16, 16, 16, T, void> {
-  T value[8];  // of the lane
+  static constexpr int num_elements = 8;  // of the lane
+  T x[num_elements];
 };
 
 inline int lane() { return emulation::block.current % 32; }
 
 template <class T>
 void fill_fragment(fragment<accumulator, 16, 16, 16, T>& to, T with) {
-  for (T& value : to.value) value = with;
+  for (T& value : to.x) value = with;
 }
 
 template <class Use, class T, class Layout>
@@ -42,9 +43,9 @@ void mma_sync(fragment<accumulator, 16, 16, 16, float>& to, const fragment<matri
               const fragment<accumulator, 16, 16, 16, float>& plus) {
   for (int i = 0; i < 8; ++i) {
     const int row = lane() / 2, column = lane() % 2 * 8 + i;
-    float sum = plus.value[i];
+    float sum = plus.x[i];
     for (int k = 0; k < 16; ++k) sum += __bfloat162float(a.value[row][k]) * __bfloat162float(b.value[column][k]);
-    to.value[i] = sum;
+    to.x[i] = sum;
   }
 }
 
@@ -52,7 +53,7 @@ inline void store_matrix_sync(float* to, const fragment<accumulator, 16, 16, 16,
                               layout_t) {
   if (reinterpret_cast<uintptr_t>(to) % 32 != 0 || stride % 4 != 0) std::abort();
   for (unsigned i = 0; i < 8; ++i)
-    to[static_cast<unsigned>(lane() / 2) * stride + static_cast<unsigned>(lane() % 2) * 8 + i] = from.value[i];
+    to[static_cast<unsigned>(lane() / 2) * stride + static_cast<unsigned>(lane() % 2) * 8 + i] = from.x[i];
 }
 
 }  // namespace nvcuda::wmma
