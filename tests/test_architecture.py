@@ -12,6 +12,7 @@ CHAINS = (
     "stats centring geometry metrics probe",
     "stats centring classifier metrics probe",
     "stats centring spectrum metrics probe",
+    "stats centring variability named config probe train store parallel progress cli",
     "config record data train store parallel progress report cli",
     "config record models train store parallel progress report cli",
     "arrays native ops stats metrics contenders bench bench_sections bench_report cli",
