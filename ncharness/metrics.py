@@ -78,6 +78,7 @@ __all__ = [
     "numerical_rank",
     "one_sided_cdnv",
     "product_duality",
+    "residual_gram",
     "self_duality",
     "stable_rank",
     "strong_collapse",
@@ -116,6 +117,17 @@ def ncc_accuracy(features: Array, labels: Array, stats: ClassStats) -> Tensor:
     if not torch.compiler.is_compiling():
         check_labels(y, stats.n_classes)
     return (ncc(x, stats) == y).double().mean()
+
+
+def residual_gram(features: Array, labels: Array, stats: ClassStats) -> tuple[Tensor, Tensor]:
+    """What these rows add to the Gram and the directional variances of a data set: two (C, C) float64 matrices.
+
+    For data that come in batches: after a first sweep that gave the `stats` of all rows, the sums of this over the
+    batches of a second are the `gram` and `directional` of `measure`, which `nc1`, `fuzziness` and `directional_cdnv`
+    take. Rows of `directional` for empty classes are NaN. Errors as for `class_stats`.
+    """
+    _, gram, directional = ops.class_scores(features, labels, stats.mean, gram=True)
+    return gram / stats.count.sum(), directional / stats.count[:, None]
 
 
 @dataclass(frozen=True, eq=False)
