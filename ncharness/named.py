@@ -31,7 +31,8 @@ from ncharness.variability import (
 RowFunction: TypeAlias = Callable[[Tensor, Tensor, ClassStats], "Tensor | float"]
 """A metric of one's own: features (n, d) of a batch, labels (n,), the training set's statistics of the layer.
 
-Returns a number per row, (n,), or their mean over the batch; the metric is the mean over all rows of the data set."""
+Returns a number per row, (n,), or their mean over the batch; the metric is the mean over all rows of the data set. It
+must not write to the features, which the network goes on with."""
 
 Metric: TypeAlias = str | RowFunction
 

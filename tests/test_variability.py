@@ -324,6 +324,9 @@ def test_equal_means_give_infinity_one_class_nan_and_empty_classes_are_left_out(
     same = class_stats(x, y, 2)
     assert nc1_trace(same) == torch.inf
     assert kernel_nc1(x @ x.T, y, 2) == torch.inf
+    still = torch.ones(4, 2, dtype=torch.float64)  # no variance either
+    assert nc1_trace(class_stats(still, y, 2)) == kernel_nc1(still @ still.T, y, 2) == torch.inf
+    assert one_sided_cdnv(class_stats(still, y, 2), pairs=True)[1, 0] == torch.inf
     assert between_rank(same) == 0
     assert (one_sided_cdnv(same, pairs=True)[0, 1], one_sided_cdnv(same)) == (torch.inf, torch.inf)
     single = measure(x, torch.zeros(4, dtype=torch.int64), 3, gram=True)
