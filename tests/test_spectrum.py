@@ -29,7 +29,8 @@ def test_ranks_of_known_singular_values(values, stable):
     assert float(stable_rank(matrix)) == pytest.approx(stable, rel=1e-12)
     assert float(stable_rank(-5 * matrix.T)) == pytest.approx(stable, rel=1e-12)
     assert numerical_rank(matrix) == sum(value > 1e-15 for value in values)
-    assert numerical_rank(matrix, rtol=1e-3) == sum(value > 1e-3 for value in values)
+    for scale in (1e-6, 1.0, 1e6):
+        assert numerical_rank(scale * matrix, rtol=1e-3) == sum(value > 1e-3 for value in values)
 
 
 def test_the_numerical_rank_follows_the_type_of_the_matrix():
@@ -88,7 +89,21 @@ def test_the_dimension_is_that_of_the_direction_which_the_classes_need(axis):
         return (features[:, axis] > threshold).long()
 
     assert classification_dimension(x, labels, classify, keep=0.9) == axis + 1
-    assert classification_dimension(x, labels, lambda features: torch.zeros(len(features)).long()) == 0
+    for keep in (0.5, 1.0):
+        assert classification_dimension(x, labels, lambda features: torch.zeros(len(features)).long(), keep=keep) == 0
+
+
+def test_what_is_kept_is_a_share_of_the_accuracy_of_the_features_as_they_are():
+    x = along_axes([8.0, 4.0, 1.0])
+    threshold = x.quantile(0.85, dim=0)
+
+    def classify(features):  # the second axis matters to the few rows that are far along it
+        return (features[:, 0] > x[:, 0].median()).long() + 2 * (features[:, 1] > threshold[1]).long()
+
+    labels = classify(x)
+    labels[:6] = 9  # wrong whatever is kept
+    found = {keep: classification_dimension(x, labels, classify, keep=keep) for keep in (0.6, 0.8, 0.95, 1.0)}
+    assert found == {0.6: 1, 0.8: 1, 0.95: 2, 1.0: 2}
 
 
 def test_the_dimension_falls_with_what_is_to_be_kept_and_is_at_most_that_of_the_features():
@@ -145,6 +160,8 @@ def test_alignment_of_equal_spans_is_one_of_orthogonal_ones_zero_and_missing_dim
     assert float(subspace_alignment(same, means)) == pytest.approx(1, rel=1e-12)
     assert float(subspace_alignment(apart, means)) == pytest.approx(0, abs=1e-12)
     assert float(subspace_alignment(frame[:2], means)) == pytest.approx(0.5, rel=1e-12)  # two rows for four means
+    low_rank = np.random.default_rng(1).standard_normal((5, 2)) @ frame[:2]  # five rows in two dimensions
+    assert float(subspace_alignment(low_rank, means)) == pytest.approx(0.5, rel=1e-12)
     strong = np.concatenate([10 * frame[:4], frame[4:9]])  # the means' span holds the strongest directions
     weak = np.concatenate([0.1 * frame[:4], frame[4:9]])
     assert float(subspace_alignment(strong, means)) == pytest.approx(1, rel=1e-12)
