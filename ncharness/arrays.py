@@ -1,6 +1,7 @@
 """What callers pass, as tensors that the kernels can take: every error about an argument is raised here, by name."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -46,6 +47,22 @@ def as_labels(labels: Array, features: Tensor) -> Tensor:
     if tensor.device != features.device:
         raise ValueError(f"labels: expected device {features.device} as features, got {tensor.device}")
     return (tensor if tensor.dtype in LABELS else tensor.to(torch.int64)).contiguous()
+
+
+def as_rows(rows: Array, name: str) -> Tensor:
+    """`rows` as a float64 tensor (C, d): class means, or the weight of a linear layer; errors name it `name`."""
+    tensor = _as_tensor(rows, name)
+    if tensor.dtype not in FLOATS:
+        raise TypeError(f"{name}: expected float64, float32, float16 or bfloat16, got {tensor.dtype}")
+    if tensor.ndim != 2 or 0 in tensor.shape:
+        raise ValueError(f"{name}: expected shape (C, d), at least one of each, got {tuple(tensor.shape)}")
+    return tensor.double()
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raises ValueError unless `value` is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
 
 def check_n_classes(n_classes: int) -> None:

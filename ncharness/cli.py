@@ -21,6 +21,7 @@ from rich.table import Table
 from ncharness import ops
 from ncharness.config import RunConfig, grid
 from ncharness.depth import EPS_SWEEP, effective_depth
+from ncharness.named import NAMES
 from ncharness.parallel import Source, TrainingFailedError, available_cpus, ensure, missing
 from ncharness.progress import progress_line
 from ncharness.provenance import facts
@@ -39,6 +40,7 @@ _HELP = {
     "schedule": "learning-rate schedule: code, readme or constant",
     "points": "capture points joined by +: paper, pre_bn, out",
     "measurements": "about how many epochs are measured, log-spaced",
+    "metrics": f"metrics besides NCC error and CDNV, joined by +, of {', '.join(NAMES)}",
 }
 
 
@@ -67,10 +69,9 @@ def _parser() -> argparse.ArgumentParser:
         "train", help="train runs", description="Train runs. Any option takes several values, 4,6,8: every combination."
     )
     for field in dataclasses.fields(RunConfig):
-        default = "+".join(RunConfig().points) if field.name == "points" else field.default
-        train.add_argument(
-            f"--{field.name.replace('_', '-')}", default=str(default), help=f"{_HELP.get(field.name, '')} ({default})"
-        )
+        default = "+".join(field.default) if isinstance(field.default, tuple) else str(field.default)
+        name, about = f"--{field.name.replace('_', '-')}", _HELP.get(field.name, "")
+        train.add_argument(name, default=default, help=f"{about} ({default or 'none'})")
     train.add_argument("--data-root", type=Path, help="torchvision data root ($NCHARNESS_DATA)")
     train.add_argument("--download", action="store_true", help="allow downloads into it")
     train.add_argument("--jobs", type=int, default=available_cpus(), help="processes side by side (%(default)s)")
@@ -124,8 +125,8 @@ def configs_from(options: argparse.Namespace) -> list[RunConfig]:
 
 
 def _parsed(name: str, default: Any, text: str) -> Any:
-    if name == "points":
-        return tuple(text.split("+"))
+    if isinstance(default, tuple):
+        return tuple(text.split("+")) if text else ()
     if name == "n_train" and text == "None":
         return None
     kind = int if default is None else type(default)
@@ -195,13 +196,20 @@ def _show(options: argparse.Namespace) -> int:
     for title, values in (("configuration", run.config.to_dict()), ("provenance", run.provenance)):
         console.print(f"{title}: " + ", ".join(f"{name}={value}" for name, value in values.items()), soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("layer", "NCC error, train", "NCC error, test", "CDNV, train"):
-        table.add_column(heading, justify="left" if heading == "layer" else "right")
     last = {(row.layer, row.split, row.metric): row.value for row in run.rows if row.epoch == run.epochs[-1]}
+    measured = {(split, metric) for layer, split, metric in last if layer != "network"}
+    columns = {("train", "ncc_error"): "NCC error, train", ("test", "ncc_error"): "NCC error, test"}
+    columns |= {("train", "cdnv"): "CDNV, train"}
+    wanted = [(split, metric) for metric in run.config.metrics for split in ("train", "test")]
+    columns |= {(split, metric): f"{metric}, {split}" for split, metric in wanted if (split, metric) in measured}
+    for heading in ("layer", *columns.values()):
+        table.add_column(heading, justify="left" if heading == "layer" else "right")
     for layer in dict.fromkeys(row.layer for row in run.rows if row.layer != "network"):
-        columns = (("train", "ncc_error"), ("test", "ncc_error"), ("train", "cdnv"))
         table.add_row(layer, *(f"{last[layer, split, metric]:.4g}" for split, metric in columns))
     console.print(table)
+    of_network = {metric: value for (layer, _, metric), value in last.items() if layer == "network"}
+    if network := [f"{name}={of_network[name]:.4g}" for name in run.config.metrics if name in of_network]:
+        console.print("network: " + ", ".join(network))
     return 0
 
 

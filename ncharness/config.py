@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ncharness.named import check_names
+
 SCHEMA = 1
 """Raised when a change of the code changes the rows that a configuration yields: older runs become stale."""
 
@@ -46,10 +48,15 @@ class RunConfig:
     points: tuple[str, ...] = ("paper",)  # capture points: pre_bn, out, or the paper's for the architecture
     measurements: int = 12  # about how many epochs are measured, log-spaced, 0 and the last among them
     seed: int = 0
+    metrics: tuple[str, ...] = ()  # of every layer, besides NCC error and CDNV (named.NAMES)
 
     def __post_init__(self) -> None:
         # JSON has no tuples; a configuration read back must equal the one written.
         object.__setattr__(self, "points", tuple(self.points))
+        if isinstance(self.metrics, str):
+            raise ValueError(f"metrics: expected several names, got the string {self.metrics!r}")
+        object.__setattr__(self, "metrics", tuple(self.metrics))
+        check_names(self.metrics)
         least = {"depth": 1, "width": 1, "epochs": 1, "batch_size": 1, "measurements": 1, "n_train": 1, "seed": 0}
         for name, lowest in least.items():
             value = getattr(self, name)
@@ -78,8 +85,13 @@ class RunConfig:
             raise ValueError(f"points: expected some of paper, pre_bn, out, got {self.points!r}")
 
     def key(self) -> str:
-        """Ten hex digits that name this run: a hash of every field and of the schema number."""
+        """Ten hex digits that name this run: a hash of every field and of the schema number.
+
+        A field that came later is left out at its default, so that the runs from before keep their keys.
+        """
         document = {"schema": SCHEMA, **self.to_dict()}
+        if not self.metrics:
+            del document["metrics"]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]
 
     def name(self) -> str:
@@ -94,7 +106,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, every field."""
-        return {**dataclasses.asdict(self), "points": list(self.points)}
+        return {**dataclasses.asdict(self), "points": list(self.points), "metrics": list(self.metrics)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":

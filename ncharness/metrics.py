@@ -1,4 +1,8 @@
-"""The quantities of the literature as pure functions of class statistics; each names the convention it follows."""
+"""Nearest class centres, and the fused measurement of a matrix; the other metrics by subject are imported from here.
+
+Pure functions of class statistics, class means, Gram, classifier or rows; each names the convention it follows.
+`variability` holds NC1, `geometry` NC2, `classifier` NC3, NC4 and margins, `spectrum` ranks and subspaces.
+"""
 
 from dataclasses import dataclass
 
@@ -7,34 +11,82 @@ from torch import Tensor
 
 from ncharness import ops
 from ncharness.arrays import Array, as_features, as_labels, check_labels
-from ncharness.reference import sq_distances
+from ncharness.classifier import (
+    linear_predictions,
+    margins,
+    ncc_agreement,
+    ncc_mismatch,
+    normalised_margin,
+    product_duality,
+    self_duality,
+    unconstrained_margin,
+)
+from ncharness.geometry import (
+    discrimination,
+    equiangularity,
+    equinorm,
+    etf_distance,
+    etf_distance_floor,
+    frame_distance,
+)
+from ncharness.spectrum import classification_dimension, numerical_rank, stable_rank, subspace_alignment
 from ncharness.stats import ClassStats, check_and_warn
+from ncharness.variability import (
+    NC1_RTOL,
+    between_rank,
+    between_trace,
+    cdnv,
+    class_separation,
+    directional_cdnv,
+    fuzziness,
+    kernel_nc1,
+    nc1,
+    nc1_trace,
+    one_sided_cdnv,
+    strong_collapse,
+    unit_rows,
+    weak_collapse,
+)
 
-NC1_RTOL = 1e-12
-"""Eigenvalues of the Gram of the centred class means below this share of the largest count as zero."""
-
-
-def cdnv(stats: ClassStats, *, pairs: bool = False) -> Tensor:
-    """Class-distance normalised variance: (Var_i + Var_j) / (2 ||mu_i - mu_j||^2), averaged over pairs i < j.
-
-    Galanti, György & Hutter (arXiv:2112.15121) and arXiv:2202.09028, section 1: Var with 1/n, factor 1/2. Returns a
-    float64 scalar, or with `pairs` the symmetric (C, C) matrix with NaN on its diagonal. Empty classes are left out
-    of every pair (NaN in the matrix); fewer than two classes give NaN. Two classes with one mean give inf. Only the
-    matrix takes O(C^2) memory.
-    """
-    if not pairs:
-        return ops.cdnv(stats.count, stats.mean, stats.scatter)
-    variance, sq_distance = stats.variance, sq_distances(stats.mean)
-    values = torch.where(sq_distance == 0, torch.inf, (variance[:, None] + variance) / (2 * sq_distance))
-    return values.fill_diagonal_(torch.nan)
-
-
-def _mean_over_pairs(values: Tensor, stats: ClassStats) -> Tensor:
-    # Over ordered pairs of classes that have rows.
-    filled = stats.count > 0
-    off_diagonal = ~torch.eye(stats.n_classes, dtype=torch.bool, device=filled.device)
-    counted = filled[:, None] & filled & off_diagonal
-    return torch.where(counted, values, 0.0).sum() / counted.sum()
+__all__ = [
+    "NC1_RTOL",
+    "ClassMeasure",
+    "between_rank",
+    "between_trace",
+    "cdnv",
+    "class_separation",
+    "classification_dimension",
+    "directional_cdnv",
+    "discrimination",
+    "equiangularity",
+    "equinorm",
+    "etf_distance",
+    "etf_distance_floor",
+    "frame_distance",
+    "fuzziness",
+    "kernel_nc1",
+    "linear_predictions",
+    "margins",
+    "measure",
+    "nc1",
+    "nc1_trace",
+    "ncc",
+    "ncc_accuracy",
+    "ncc_agreement",
+    "ncc_mismatch",
+    "normalised_margin",
+    "numerical_rank",
+    "one_sided_cdnv",
+    "product_duality",
+    "residual_gram",
+    "self_duality",
+    "stable_rank",
+    "strong_collapse",
+    "subspace_alignment",
+    "unconstrained_margin",
+    "unit_rows",
+    "weak_collapse",
+]
 
 
 def ncc(features: Array, stats: ClassStats) -> Tensor:
@@ -65,6 +117,17 @@ def ncc_accuracy(features: Array, labels: Array, stats: ClassStats) -> Tensor:
     if not torch.compiler.is_compiling():
         check_labels(y, stats.n_classes)
     return (ncc(x, stats) == y).double().mean()
+
+
+def residual_gram(features: Array, labels: Array, stats: ClassStats) -> tuple[Tensor, Tensor]:
+    """What these rows add to the Gram and the directional variances of a data set: two (C, C) float64 matrices.
+
+    For data that come in batches: after a first sweep that gave the `stats` of all rows, the sums of this over the
+    batches of a second are the `gram` and `directional` of `measure`, which `nc1`, `fuzziness` and `directional_cdnv`
+    take. Rows of `directional` for empty classes are NaN. Errors as for `class_stats`.
+    """
+    _, gram, directional = ops.class_scores(features, labels, stats.mean, gram=True)
+    return gram / stats.count.sum(), directional / stats.count[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,39 +191,3 @@ def measure(features: Array, labels: Array, n_classes: int, *, gram: bool = Fals
         gram=gram_sum / nearest.shape[0],
         directional=directional_sum / stats.count[:, None],
     )
-
-
-def nc1(stats: ClassStats, gram: Tensor) -> Tensor:
-    """Within-class variability NC1 = tr(Sigma_W pinv(Sigma_B)) / C (Papyan, Han & Donoho 2020, with the 1/C).
-
-    Sigma_W = (1/n) sum (x - m_y)(x - m_y)^T over all rows; Sigma_B = (1/C) sum (m_c - g)(m_c - g)^T over the classes
-    that have rows, g the mean of their means. `gram` (C, C) is that of `measure`. With A the (d, C) centred means,
-    NC1 = tr(gram pinv(A^T A)^2), so that no (d, d) matrix is needed; directions of A^T A below NC1_RTOL of its largest
-    eigenvalue are cut off. Never negative. NaN with fewer than two classes or a class mean that is not finite.
-    """
-    filled = stats.count > 0
-    means = stats.mean[filled]
-    if means.shape[0] < 2 or not bool(means.isfinite().all()):
-        return torch.full((), torch.nan, dtype=torch.float64, device=means.device)
-    centred = means - means.mean(dim=0)
-    between = centred @ centred.T
-    if not bool(between.isfinite().all()):  # too large to square
-        return torch.full((), torch.nan, dtype=torch.float64, device=means.device)
-    values, vectors = torch.linalg.eigh(between)
-    kept = values > NC1_RTOL * values[-1]
-    within = (vectors * (gram[filled][:, filled] @ vectors)).sum(dim=0)  # v_k^T G v_k, at least 0 as G is a Gram
-    ratios: Tensor = within.clamp_min(0.0)[kept] / values[kept].square()
-    return ratios.sum()
-
-
-def directional_cdnv(stats: ClassStats, directional: Tensor, *, pairs: bool = False) -> Tensor:
-    """Directional CDNV: u^T Sigma_i u / ||mu_j - mu_i||^2, u the unit vector from mu_i to mu_j, over ordered pairs.
-
-    Luthra et al. (arXiv:2603.03530). `directional` (C, C) is that of `measure`. Returns the average over i != j as a
-    float64 scalar, or with `pairs` the (C, C) matrix, which is not symmetric, with NaN on its diagonal.
-    """
-    sq_distance = sq_distances(stats.mean)
-    values = directional / sq_distance.square()
-    values = torch.where(sq_distance == 0, torch.inf, values)
-    values.fill_diagonal_(torch.nan)
-    return values if pairs else _mean_over_pairs(values, stats)

@@ -11,6 +11,7 @@ import difflib
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -62,8 +63,26 @@ def capture_points(arch: str, *, depth: int, points: Sequence[str] = ("paper",))
     return [f"{block}.{point}" for block in _block_names(depth) for point in ("pre_bn", "out") if point in wanted]
 
 
-def torchvision_model(name: str, *, n_classes: int) -> nn.Module:
-    """A torchvision classifier with untrained weights, such as `resnet18`: (n, 3, h, w) to logits (n, n_classes)."""
+def torchvision_model(
+    name: str, *, n_classes: int, stem: Literal["imagenet", "cifar"] = "imagenet", in_channels: int = 3
+) -> nn.Module:
+    """A torchvision classifier with untrained weights, such as `resnet18`: (n, 3, h, w) to logits (n, n_classes).
+
+    `stem="cifar"` fits ResNet (ResNeXt and wide ResNet too), VGG and DenseNet to images of 32 x 32 pixels, as the
+    literature runs them (Papyan, Han & Donoho 2020; Zhu et al. 2021), for images of `in_channels` channels:
+
+    - ResNet, DenseNet: the first convolution is 3x3 with stride 1, the pooling after it is gone;
+    - VGG: the last feature map is averaged to one pixel, and one linear layer of its 512 channels is the head.
+
+    New layers are initialised as torchvision initialises that family. Raises ValueError for a name that torchvision
+    does not know, with close matches, and for another family.
+    """
+    if stem not in ("imagenet", "cifar"):
+        raise ValueError(f"stem: expected one of imagenet, cifar, got {stem!r}")
+    _check_count("n_classes", n_classes)
+    _check_count("in_channels", in_channels)
+    if stem == "imagenet" and in_channels != 3:
+        raise ValueError(f"in_channels: expected 3 with the imagenet stem, got {in_channels}")
     import torchvision.models
 
     known = torchvision.models.list_models(module=torchvision.models)
@@ -74,7 +93,39 @@ def torchvision_model(name: str, *, n_classes: int) -> nn.Module:
     # These two return auxiliary logits besides, and warn unless told how to initialise (as they do by default).
     special = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=n_classes, **special)
+    if stem == "cifar":
+        _fit_to_small_images(model, name, n_classes, in_channels)
     return model
+
+
+def _fit_to_small_images(model: Any, name: str, n_classes: int, in_channels: int) -> None:
+    from torchvision.models import DenseNet, ResNet
+    from torchvision.models.vgg import VGG
+
+    if isinstance(model, ResNet):
+        model.conv1 = _first_convolution(model.conv1, in_channels)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = nn.Identity()
+    elif isinstance(model, DenseNet):
+        model.features.conv0 = _first_convolution(model.features.conv0, in_channels)
+        nn.init.kaiming_normal_(model.features.conv0.weight)
+        model.features.pool0 = nn.Identity()
+    elif isinstance(model, VGG):
+        if in_channels != 3:
+            model.features[0] = _first_convolution(model.features[0], in_channels)
+            nn.init.kaiming_normal_(model.features[0].weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(model.features[0].bias)
+        model.avgpool = nn.AdaptiveAvgPool2d(1)
+        model.classifier = nn.Linear(512, n_classes)
+        nn.init.normal_(model.classifier.weight, 0, 0.01)
+        nn.init.zeros_(model.classifier.bias)
+    else:
+        raise ValueError(f"stem: cifar is known for ResNet, VGG and DenseNet, got {name!r}")
+
+
+def _first_convolution(of: nn.Conv2d, in_channels: int) -> nn.Conv2d:
+    """3x3, stride 1, to as many channels as the one that it replaces."""
+    return nn.Conv2d(in_channels, of.out_channels, kernel_size=3, padding=1, bias=of.bias is not None)
 
 
 class ResidualBlock(nn.Module):

@@ -121,20 +121,32 @@ def measure(
     return found
 
 
-def nearest_centre(means: Tensor) -> Callable[[Tensor], Tensor]:
-    """A function from features (n, d) to the nearest of the means (C, d), which are prepared once for many batches."""
+def scorer(means: Tensor, gram: bool = False) -> Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]:
+    """Pass 2 as a function of features (n, d) and labels, for means (C, d) that are prepared once for many batches.
+
+    The Gram and the directional sums of several batches add up to those of all their rows.
+    """
     kernels = _kernels(means)
     if kernels is reference or _dispatched():
-        return lambda features: class_scores(features, None, means)[0]
-    scorer = kernels.Scorer(means, gram=False)
+        return lambda features, labels: class_scores(features, labels, means, gram)
+    prepared = kernels.Scorer(means, gram=gram)
 
-    def nearest(features: Tensor) -> Tensor:
+    def scores(features: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         x = as_features(features)
+        if gram and labels is None:
+            raise ValueError("gram: needs labels")
+        y = as_labels(labels, x) if gram and labels is not None else None
         check_means(means, x)
-        found: Tensor = scorer(x, None)[0]
-        return found
+        nearest, gram_out, directional = prepared(x, y)
+        return nearest, gram_out, directional
 
-    return nearest
+    return scores
+
+
+def nearest_centre(means: Tensor) -> Callable[[Tensor], Tensor]:
+    """A function from features (n, d) to the nearest of the means (C, d), which are prepared once for many batches."""
+    score = scorer(means)
+    return lambda features: score(features, None)[0]
 
 
 def cdnv(count: Tensor, mean: Tensor, scatter: Tensor, *, kernels: ModuleType | None = None) -> Tensor:

@@ -13,7 +13,7 @@ class Row(NamedTuple):
     epoch: int
     layer: str
     split: str  # train (with its training labels) or test
-    metric: str  # ncc_error, cdnv, error, loss, clean_error
+    metric: str  # ncc_error, cdnv, error, clean_error, and the metrics that the configuration names
     value: float
 
 

@@ -96,6 +96,14 @@ def sq_distances(means: Tensor) -> Tensor:
     return torch.cdist(means, means, compute_mode="donot_use_mm_for_euclid_dist").square()
 
 
+def sq_distances_to(features: Tensor, centres: Tensor, index: Tensor) -> Tensor:
+    """(n,) float64: the squared distance of each row to the centre that its index names; NaN for the index -1."""
+    found = centres.new_empty(features.shape[0])
+    for rows in _chunks(features):
+        found[rows] = (features[rows].double() - centres[index[rows].long()]).square().sum(dim=1)
+    return torch.where(index < 0, torch.nan, found)
+
+
 def _chunks(features: Tensor) -> list[slice]:
     n, d = features.shape
     step = max(1, _CHUNK_ELEMENTS // d)

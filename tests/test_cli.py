@@ -40,10 +40,13 @@ def test_options_are_the_fields_of_a_run_and_commas_make_a_grid() -> None:
         "1,2",
         "--n-train",
         "100",
+        "--metrics",
+        "nc1+margin",
     ]
     configs = configs_from(_parser().parse_args(options))
     assert [(config.depth, config.seed) for config in configs] == [(4, 1), (4, 2), (8, 1), (8, 2)]
     assert {(config.noise, config.points, config.n_train) for config in configs} == {(0.25, ("pre_bn", "out"), 100)}
+    assert {config.metrics for config in configs} == {("nc1", "margin")}
     assert configs_from(_parser().parse_args(["train"])) == [RunConfig()]
 
 
@@ -53,6 +56,30 @@ def test_a_finished_run_is_shown_without_training(capsys: pytest.CaptureFixture[
     printed = capsys.readouterr().out
     assert "mlp-L03-H16-digits-p0.00-s0" in printed
     assert "d 0.05" in printed
+
+
+def test_metrics_asked_for_by_name_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NCHARNESS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("COLUMNS", "200")
+    config = RunConfig(depth=3, width=16, n_train=200, epochs=1, metrics=("nc1", "weak_collapse", "margin"))
+    run = Store().train(config)
+    assert run is not None
+    assert Store().load(config) == run
+    assert main(["show", config.key()]) == 0
+    printed = capsys.readouterr().out
+    for column in ("nc1, train", "weak_collapse, train", "weak_collapse, test"):
+        assert column in printed
+    assert "nc1, test" not in printed
+    assert f"{run.profile('nc1')[1]:.4g}" in printed
+    assert f"network: margin={run.scalar('margin'):.4g}" in printed
+
+
+@pytest.mark.usefixtures("store")
+def test_a_metric_that_does_not_exist_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *TINY, "--metrics", "nc1+equinrom"]) == 2
+    assert "metrics: expected names of metrics, got 'equinrom'; did you mean equinorm?" in capsys.readouterr().err
 
 
 def test_ls_lists_finished_unfinished_and_corrupt_runs(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

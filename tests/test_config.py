@@ -28,10 +28,19 @@ def test_key_covers_every_field() -> None:
         "points": ("out",),
         "measurements": 9,
         "seed": 9,
+        "metrics": ("nc1",),
     }
     assert set(changes) == set(base.to_dict()), "a new field belongs into this test"
     keys = {base.replace(**{name: value}).key() for name, value in changes.items()}
     assert len(keys | {base.key()}) == len(changes) + 1
+
+
+def test_a_configuration_without_metrics_has_the_key_from_before_there_were_any() -> None:
+    assert RunConfig().key() == "b978067ed9"
+    assert RunConfig(depth=4, seed=1000, noise=0.5, metrics=()).key() == "8c33da44af"
+    older = RunConfig().to_dict()
+    del older["metrics"]
+    assert RunConfig.from_dict(older) == RunConfig()
 
 
 def test_key_is_the_same_in_another_process() -> None:
@@ -41,7 +50,7 @@ def test_key_is_the_same_in_another_process() -> None:
 
 
 def test_configuration_survives_json() -> None:
-    config = RunConfig(points=("pre_bn", "out"), n_train=100, noise=0.1)
+    config = RunConfig(points=("pre_bn", "out"), n_train=100, noise=0.1, metrics=("nc1", "equinorm"))
     assert RunConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -76,6 +85,8 @@ def test_name_is_readable() -> None:
         ("n_train", True),
         ("seed", True),
         ("noise_kind", "some"),
+        ("metrics", ("nc_1",)),
+        ("metrics", "nc1"),
     ],
 )
 def test_bad_values_are_refused_by_name(field: str, value: object) -> None:

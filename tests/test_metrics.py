@@ -8,7 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ncharness import ClassStats, cdnv, class_stats, directional_cdnv, measure, nc1, ncc, ncc_accuracy
+from ncharness import (
+    ClassStats,
+    cdnv,
+    class_stats,
+    directional_cdnv,
+    measure,
+    nc1,
+    ncc,
+    ncc_accuracy,
+    residual_gram,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=20, deadline=None, derandomize=True, database=None)
@@ -273,6 +283,20 @@ def test_nc1_is_never_negative_and_vanishes_with_the_noise(seed, noise, d, n_cla
         assert value <= 1e-15
     # A sum of squares that rounding left a little below zero.
     assert nc1(class_stats(x, y, n_classes), -1e-30 * torch.eye(n_classes, dtype=torch.float64)) == 0
+
+
+@pytest.mark.parametrize("n_classes", [5, 8], ids=["", "with empty classes"])
+def test_grams_of_batches_add_up_to_that_of_the_whole(n_classes):
+    x, y = example()
+    found = measure(x, y, n_classes, gram=True)
+    parts = [residual_gram(x[rows], y[rows], found.stats) for rows in (slice(0, 1), slice(1, 50), slice(50, 80))]
+    gram, directional = (sum(part) for part in zip(*parts, strict=True))
+    torch.testing.assert_close(gram, found.gram, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(directional, found.directional, rtol=1e-10, atol=1e-13, equal_nan=True)
+    assert float(nc1(found.stats, gram)) == pytest.approx(float(found.nc1), rel=1e-10)
+    assert float(directional_cdnv(found.stats, directional)) == pytest.approx(float(found.directional_cdnv), rel=1e-10)
+    with pytest.raises(ValueError, match=f"labels: expected values in \\[0, {n_classes}\\), got 9 at index 0"):
+        residual_gram(x[:1], torch.tensor([9]), found.stats)
 
 
 # --- symmetries -------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The networks are those of the paper, their capture points are what they are called, and the residual is alive."""
 
+import math
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
-from ncharness import models
+from ncharness import measure_layers, models
 
 SMALL = {"mlp": (40,), "conv": (3, 8, 12), "convres": (3, 8, 12)}
 
@@ -256,6 +257,83 @@ def test_torchvision_models_return_logits_in_training_mode(name):
     pytest.importorskip("torchvision", reason="torchvision is not installed")
     model = models.torchvision_model(name, n_classes=3)
     assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
+
+
+FAMILIES = ["resnet18", "resnet50", "vgg11", "vgg11_bn", "densenet121"]
+
+
+def cifar(name, *, n_classes=3, **settings):
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    return models.torchvision_model(name, n_classes=n_classes, stem="cifar", **settings)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("in_channels", [3, 1])
+def test_cifar_stems_take_small_images_and_train_every_parameter(name, in_channels):
+    with torch.device("meta"):  # shapes and gradients, no numbers
+        model, x = cifar(name, in_channels=in_channels), torch.zeros(2, in_channels, 32, 32)
+        logits = model(x)
+        assert logits.shape == (2, 3)
+        F.cross_entropy(logits, torch.zeros(2, dtype=torch.int64)).backward()
+    assert [parameter for parameter, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "densenet121"])
+def test_cifar_stems_keep_the_resolution_up_to_the_first_stage(name):
+    stage = "layer1" if name.startswith("res") else "features.denseblock1"
+    with torch.device("meta"):
+        _, seen = captured(cifar(name), [stage], torch.zeros(1, 3, 32, 32))
+    assert seen[stage].shape[-2:] == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    # of ten classes; the last has a batch norm of 64 channels after its stem, which others leave out
+    [("resnet18", 11_173_962), ("vgg16_bn", 14_728_266), ("densenet121", 6_956_298 + 2 * 64)],
+)
+def test_cifar_networks_have_the_parameters_that_are_usually_given(name, parameters):
+    with torch.device("meta"):
+        model = cifar(name, n_classes=10)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def test_new_layers_are_initialised_as_the_family_is():
+    resnet, dense, vgg = cifar("resnet18"), cifar("densenet121"), cifar("vgg11", in_channels=1)
+    for model in (resnet, dense, vgg):
+        model.requires_grad_(False)
+    assert float(resnet.conv1.weight.std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.05)  # fan-out
+    assert float(dense.features.conv0.weight.std()) == pytest.approx((2 / 27) ** 0.5, rel=0.05)  # fan-in
+    assert float(vgg.features[0].weight.std()) == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.1)
+    assert float(vgg.classifier.weight.std()) == pytest.approx(0.01, rel=0.1)
+    assert not vgg.classifier.bias.any()
+    assert not vgg.features[0].bias.any()
+
+
+def test_layers_of_a_torchvision_network_are_measured_by_name():
+    model = cifar("resnet18", n_classes=4)
+    batches = [(torch.randn(12, 3, 32, 32), torch.arange(12) % 4)]
+    names = ["nc1", "self_duality", "class_separation"]
+    report = measure_layers(model, batches, layers=["layer?", "avgpool"], n_classes=4, metrics=names)
+    assert report.layers == ["layer1", "layer2", "layer3", "layer4", "avgpool"]
+    assert report.stats["layer1"].n_features == 64 * 32 * 32
+    assert 0 < report.metrics["self_duality"]["avgpool"] < 4  # the head's input
+    assert math.isnan(report.metrics["self_duality"]["layer1"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "alexnet", "stem": "cifar"}, "^stem: cifar is known for ResNet, VGG and DenseNet, got 'alexnet'"),
+        ({"stem": "mnist"}, "^stem: expected one of imagenet, cifar, got 'mnist'"),
+        ({"in_channels": 1}, "^in_channels: expected 3 with the imagenet stem, got 1"),
+        ({"in_channels": 0, "stem": "cifar"}, "^in_channels: expected integers of at least 1, got 0"),
+        ({"n_classes": 0}, "^n_classes: expected integers of at least 1, got 0"),
+    ],
+)
+def test_impossible_stems_are_refused_by_name(settings, message):
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    with pytest.raises(ValueError, match=message):
+        models.torchvision_model(**{"name": "resnet18", "n_classes": 3, **settings})
 
 
 @pytest.mark.parametrize(

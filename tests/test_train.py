@@ -11,7 +11,7 @@ from torch.nn import functional
 from ncharness import RunConfig, data, measure
 from ncharness.data import Dataset
 from ncharness.models import build
-from ncharness.record import Row
+from ncharness.record import Row, Run
 from ncharness.train import State, epoch_batches, measurement, train
 
 
@@ -65,6 +65,24 @@ def test_rows_are_every_layer_and_the_network(tiny: RunConfig) -> None:
         ("network", "train", "clean_error"),
         ("network", "test", "error"),
     ]
+
+
+def test_metrics_by_name_are_rows_beside_the_others_and_change_none(tiny: RunConfig) -> None:
+    plain = rows(tiny)
+    with_metrics = rows(tiny.replace(metrics=("nc1", "strong_collapse", "margin", "self_duality")))
+    assert [row for row in with_metrics if row in plain] == plain
+    added = [row for row in with_metrics if row not in plain]
+    layers = [f"block{i:02d}.pre_bn" for i in (1, 2, 3)]
+    kinds = (("train", "nc1"), ("train", "strong_collapse"), ("train", "self_duality"), ("test", "strong_collapse"))
+    expected = [(layer, split, metric) for (split, metric), layer in itertools.product(kinds, layers)]
+    expected.append(("network", "train", "margin"))
+    for epoch in (0, 1, 4):
+        assert [row[1:4] for row in added if row.epoch == epoch] == expected
+    run = Run(tiny, tuple(with_metrics))
+    assert len(run.profile("nc1")) == 3
+    assert run.scalar("margin") == added[-1].value
+    weak_to_strong = run.profile("strong_collapse"), run.profile("strong_collapse", split="test")
+    assert all(train > 0 and test > 0 for train, test in zip(*weak_to_strong, strict=True))
 
 
 def test_measurement_is_of_the_fixed_noisy_training_set_in_eval_mode(tiny: RunConfig) -> None:
