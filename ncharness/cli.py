@@ -37,6 +37,8 @@ _HELP = {
     "schedule": "learning-rate schedule: code, readme or constant",
     "points": "capture points joined by +: paper, pre_bn, out",
     "measurements": "about how many epochs are measured, log-spaced",
+    "part": "all, or of a split for the comparative bound: first (S1) or both (S1 and S2 with noise)",
+    "split": "which random division into S1 and S2",
 }
 
 

@@ -106,7 +106,27 @@ def measurement(model: nn.Module, config: RunConfig, data: Dataset, *, epoch: in
     rows.append(Row(epoch, "network", "train", "error", _share(report.predicted != data.train_y)))
     rows.append(Row(epoch, "network", "train", "clean_error", _share(report.predicted != data.train_y_clean)))
     rows.append(Row(epoch, "network", "test", "error", _share(report.held_out_predicted != data.test_y)))
+    if data.second_x is not None and data.second_y is not None and epoch == config.epochs:
+        rows += mistakes(model, data.second_x, data.second_y, epoch=epoch)
     return rows
+
+
+def mistakes(model: nn.Module, inputs: Tensor, labels: Tensor, *, epoch: int) -> list[Row]:
+    """The error of the network on S2, and each of its mistakes there: row `mistake <index in S2>`, the wrong label.
+
+    One assumption of the comparative bound is about which samples these are (`bound.uniformity`).
+    """
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        predicted = torch.cat([model(batch).argmax(1) for batch in torch.split(inputs, EVALUATION_BATCH)])
+    model.train(training)
+    wrong = predicted != labels
+    rows = [Row(epoch, "network", "second", "error", _share(wrong))]
+    return rows + [
+        Row(epoch, "network", "second", f"mistake {i}", float(predicted[i]))
+        for i in torch.nonzero(wrong)[:, 0].tolist()
+    ]
 
 
 def _in_order(inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
