@@ -1,5 +1,6 @@
 """Effective depth and neural collapse: fused metrics, layer probes, training runs, and verdicts on claims."""
 
+from ncharness.bound import Bound, Term, comparative_bound, mean_depth, minimal_depth
 from ncharness.config import RunConfig, grid
 from ncharness.depth import depth_profile, effective_depth, interpolated_depth
 from ncharness.metrics import ClassMeasure, cdnv, directional_cdnv, measure, nc1, ncc, ncc_accuracy
@@ -15,6 +16,7 @@ from ncharness.verdict import Outcome, Verdict, equivalence, superiority, trend
 __version__ = str(facts()["version"])
 
 __all__ = [
+    "Bound",
     "ClassMeasure",
     "ClassStats",
     "LayerReport",
@@ -23,19 +25,23 @@ __all__ = [
     "Run",
     "RunConfig",
     "Store",
+    "Term",
     "Verdict",
     "backend",
     "capture",
     "cdnv",
     "class_stats",
+    "comparative_bound",
     "depth_profile",
     "directional_cdnv",
     "effective_depth",
     "equivalence",
     "grid",
     "interpolated_depth",
+    "mean_depth",
     "measure",
     "measure_layers",
+    "minimal_depth",
     "nc1",
     "ncc",
     "ncc_accuracy",
