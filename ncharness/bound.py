@@ -16,6 +16,7 @@ value is below what the right-hand side is, by nobody knows how much. How the pa
 numbers of splits and initialisations, and what it does about the deltas, is not public in the sources at hand.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ ALPHA = 0.1
 """The alpha of the bound unless another is named; not that of a test."""
 LEVEL = 0.05
 """At this level a split's mistakes are said not to be uniform."""
+_SHARED = ("data", "n_train", "arch", "width", "points")  # what both families must have in common
+_ROUNDING = 1e-9
 _DRAWS = 999  # of uniform mistakes: the smallest p is .001
 
 
@@ -233,7 +236,7 @@ def comparative_bound(
     L, m, data = _one_family(on_first, on_both)
     splits = sorted({run.config.split for run in on_first})
     at_p = [run for run in on_both if math.isclose(run.config.noise, p)]
-    beyond = sorted({run.config.noise for run in on_both if run.config.noise >= (1.0 + alpha) * p - 1e-9})
+    beyond = sorted({run.config.noise for run in on_both if run.config.noise >= (1.0 + alpha) * p - _ROUNDING})
 
     def searched(runs: Sequence[Run], split: int, q: float) -> int:
         """The d_min that training found on one training set; one more than was tried where it found none."""
@@ -288,6 +291,48 @@ def comparative_bound(
     )
 
 
+def sweep(
+    runs: Iterable[Run],
+    *,
+    eps: float,
+    alphas: Sequence[float] = (0.05, 0.1, 0.5),
+    delta1: float | None = 0.0,
+    n_classes: int,
+    confidence: float = 0.95,
+) -> list[Bound]:
+    """`comparative_bound` for every family on S1 among the runs, every p that was trained with it, and every alpha.
+
+    Ascending by data, L, p and alpha; runs on other parts are ignored. delta2 is estimated where some q of at least
+    (1 + alpha) p was trained, and assumed 0 elsewhere, as each Bound says. The smallest of all these numbers is no
+    estimate of anything: choose p, alpha and eps before looking.
+    """
+    given = list(runs)
+    families: dict[RunConfig, list[Run]] = {}
+    for run in given:
+        if run.config.part == "first":
+            families.setdefault(run.config.replace(split=0, seed=0), []).append(run)
+    found = []
+    for config, first in families.items():
+        both = [run for run in given if run.config.part == "both" and _same_architecture(run.config, config)]
+        noises = sorted({run.config.noise for run in both})
+        for p, alpha in itertools.product([noise for noise in noises if 0.0 < noise < 0.5], alphas):
+            known = any(noise >= (1.0 + alpha) * p - _ROUNDING for noise in noises)
+            found.append(
+                comparative_bound(
+                    first,
+                    both,
+                    p=p,
+                    eps=eps,
+                    alpha=alpha,
+                    delta1=delta1,
+                    delta2=None if known else 0.0,
+                    n_classes=n_classes,
+                    confidence=confidence,
+                )
+            )
+    return sorted(found, key=lambda bound: (bound.data, bound.depth, bound.p, bound.alpha))
+
+
 def _mean(values: Sequence[float], confidence: float) -> Term:
     """A mean over the splits with its t interval; of one split, from 0 to 1."""
     n, mean = len(values), float(np.mean(values))
@@ -321,9 +366,8 @@ def _one_family(first: Sequence[Run], both: Sequence[Run]) -> tuple[int, int, st
     # gamma is all that the networks on S1 may differ in, from split to split.
     if odd := [run.config.name() for run in first if run.config.replace(split=like.split, seed=like.seed) != like]:
         raise ValueError(f"first: expected runs that differ in split and seed only, got {like.name()} and {odd[0]}")
-    shared = ("data", "n_train", "arch", "width", "points")
     for run in both:
-        for field in shared:
+        for field in _SHARED:
             if getattr(run.config, field) != getattr(like, field):
                 raise ValueError(
                     f"both: expected {field} as in first, {getattr(like, field)!r}, in {run.config.name()}"
@@ -331,6 +375,10 @@ def _one_family(first: Sequence[Run], both: Sequence[Run]) -> tuple[int, int, st
     if like.n_train is None:
         raise ValueError("first: expected runs with n_train, twice the size m of a half, got None")
     return like.depth, like.n_train // 2, like.data
+
+
+def _same_architecture(config: RunConfig, other: RunConfig) -> bool:
+    return all(getattr(config, field) == getattr(other, field) for field in _SHARED)
 
 
 def _check_settings(p: float, alpha: float, eps: float, delta1: float | None, delta2: float | None) -> None:

@@ -11,7 +11,7 @@ from scipy import stats
 
 import ncharness as nc
 from ncharness import Bound, Row, Run, RunConfig, Store, comparative_bound, mean_depth, minimal_depth
-from ncharness.bound import LEVEL, share, uniformity
+from ncharness.bound import LEVEL, share, sweep, uniformity
 
 EPS, P = 0.05, 0.2
 FIRST = RunConfig(part="first", depth=6, width=20, n_train=400)
@@ -296,6 +296,31 @@ def test_the_text_names_every_term_and_where_it_is_from() -> None:
         assert part in text
     assert "value          0.22 [0.22, 0.93], an under-estimate: training finds d_min or more, never less" in text
     assert "constant guess 0.90" in text
+
+
+def test_a_sweep_has_every_family_p_and_alpha_and_says_what_it_assumes() -> None:
+    longer = [made(FIRST.replace(depth=8, split=split), 3) for split in range(2)]
+    other = [made(FIRST.replace(width=64), 1), made(BOTH.replace(width=64, noise=0.1), 2)]
+    runs = [
+        *on_first([[1], [1]]),
+        *longer,
+        *on_both([3, 3]),
+        *on_both([4, 4], noise=0.3),
+        *on_both([3, 3], noise=0.5),
+        *other,
+    ]
+    runs.append(made(RunConfig(depth=2), 1))
+    found = sweep(runs, eps=EPS, alphas=(0.5, 0.1), n_classes=10)
+    assert [(each.depth, each.p, each.alpha) for each in found if each.p > 0.1] == list(
+        itertools.product((6, 8), (0.2, 0.3), (0.1, 0.5))
+    )
+    assert [(each.depth, each.p, each.depths) for each in found if each.p == 0.1] == [(6, 0.1, (1.0,))] * 2
+    assert {each.delta1.how for each in found} == {"assumed"}
+    assert [each.delta2.how for each in found] == ["assumed"] * 2 + ["estimated"] * 8
+    assert {each.first.value for each in found if each.depth == 8 and each.p == 0.2} == {1.0}
+    wide = sweep(runs, eps=EPS, alphas=(0.9,), n_classes=10)[1:3]
+    assert [each.delta2.how for each in wide] == ["estimated", "assumed"], "q = .5 lies beyond .38, none beyond .57"
+    assert sweep([], eps=EPS, n_classes=10) == []
 
 
 @pytest.mark.parametrize(
