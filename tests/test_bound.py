@@ -205,6 +205,7 @@ def test_mistakes_on_the_same_hard_samples_are_not_uniform() -> None:
     generator = np.random.default_rng(3)
     hard = [generator.choice(40, size=15, replace=False).tolist() for _ in range(2)]
     assert uniformity([made(FIRST, 1, mistakes=mistakes) for mistakes in hard], n_second=200) <= 0.01
+    assert uniformity([made(FIRST, 1, mistakes=range(30))] * 2, n_second=200) == 0.001, "the least there is, not 0"
     assert uniformity([made(FIRST, 1, mistakes=[]), made(FIRST, 1, mistakes=[3])], n_second=200) == 1.0
 
 
