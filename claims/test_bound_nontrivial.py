@@ -9,14 +9,14 @@ no value below 1 possible. delta2 is estimated.
 
 Pilots (splits 0 to 2; seeds 0 to 2 and 100 to 102): widths from 32 to 100 were left aside because there two layers
 separate S1 u S2~ once they are trained long enough and with enough weight decay, although shorter training finds
-three or four, and then the first term is near 1. At width 20 two layers come down to the threshold eps = .05 at p =
-.2 by the hardest training that was tried, and to .07 to .09 at p = .3, which three layers meet; the networks on S1
-need one or two. Two pilot splits of these very settings showed no event, at any L. So p is .3, and the networks on S1
-u S2~ have a weight decay of their own: they are a search for d_min, not the algorithm that the bound is about. The
-margin is one that no event of the first term in 6 splits implies for the mean of such indicators too: the exact 95 %
-limit of the first term is then .39, and .9 - .33 - .39 is .18. (Found after the runs: that holds with delta2 at 0. A
-split in which both events occur counts 2, and then the limit of .39 does not suffice; the two tests behind a verdict
-guarantee what verdict.py says and no more. No verdict depends on it.)
+three, four or none, and the networks on S1 need about two as well. At width 20 two layers come down to the threshold
+eps = .05 at p = .2 by the hardest training that was tried, and to .07 to .09 at p = .3, which three layers meet; the
+networks on S1 need one or two. Two pilot splits of these very settings showed no event, at any L. So p is .3, and the
+networks on S1 u S2~ have a weight decay of their own: they are a search for d_min, not the algorithm that the bound
+is about. The margin is one that no event of the first term in 6 splits implies for the mean of such indicators too:
+the exact 95 % limit of the first term is then .39, and .9 - .33 - .39 is .18. (Found after the runs: that holds with
+delta2 at 0. A split in which both events occur counts 2, and then the limit of .39 does not suffice; the two tests
+behind a verdict guarantee what verdict.py says and no more. No verdict depends on it.)
 """
 
 from collections.abc import Callable, Sequence
