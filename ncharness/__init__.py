@@ -1,5 +1,6 @@
 """Effective depth and neural collapse: fused metrics, layer probes, training runs, and verdicts on claims."""
 
+from ncharness.bound import Bound, Term, comparative_bound, mean_depth, minimal_depth
 from ncharness.config import RunConfig, grid
 from ncharness.depth import depth_profile, effective_depth, interpolated_depth
 from ncharness.metrics import (
@@ -52,6 +53,7 @@ from ncharness.verdict import Outcome, Verdict, equivalence, superiority, trend
 __version__ = str(facts()["version"])
 
 __all__ = [
+    "Bound",
     "ClassMeasure",
     "ClassStats",
     "LayerReport",
@@ -60,6 +62,7 @@ __all__ = [
     "Run",
     "RunConfig",
     "Store",
+    "Term",
     "Verdict",
     "backend",
     "between_rank",
@@ -69,6 +72,7 @@ __all__ = [
     "class_separation",
     "class_stats",
     "classification_dimension",
+    "comparative_bound",
     "depth_profile",
     "directional_cdnv",
     "discrimination",
@@ -85,8 +89,10 @@ __all__ = [
     "kernel_nc1",
     "linear_predictions",
     "margins",
+    "mean_depth",
     "measure",
     "measure_layers",
+    "minimal_depth",
     "nc1",
     "nc1_trace",
     "ncc",

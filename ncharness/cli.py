@@ -1,4 +1,4 @@
-"""The command line: train, ls, show, report, bench, info."""
+"""The command line: train, ls, show, report, bound, bench, info."""
 
 import argparse
 import dataclasses
@@ -19,6 +19,7 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 
 from ncharness import ops
+from ncharness.bound import sweep
 from ncharness.config import RunConfig, grid
 from ncharness.depth import EPS_SWEEP, effective_depth
 from ncharness.named import NAMES
@@ -41,6 +42,8 @@ _HELP = {
     "points": "capture points joined by +: paper, pre_bn, out",
     "measurements": "about how many epochs are measured, log-spaced",
     "metrics": f"metrics besides NCC error and CDNV, joined by +, of {', '.join(NAMES)}",
+    "part": "all, or of a split for the comparative bound: first (S1) or both (S1 and S2 with noise)",
+    "split": "which random division into S1 and S2",
 }
 
 
@@ -82,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(command=_show)
     report = verbs.add_parser("report", help="write report.html again, from claims.csv and the store")
     report.set_defaults(command=_report)
+    bound = verbs.add_parser("bound", help="the comparative bound from the runs on halves, over p and alpha")
+    bound.add_argument("--eps", type=float, default=0.05, help="threshold of every depth (%(default)s)")
+    bound.add_argument("--alpha", default="0.05,0.1,0.5", help="alphas of the bound (%(default)s)")
+    bound.add_argument("--delta1", default="0", help="a number, which is assumed, or estimate (%(default)s)")
+    bound.add_argument("--classes", type=int, default=10, help="classes of the data (%(default)s)")
+    bound.set_defaults(command=_bound)
     _add_bench(verbs)
     verbs.add_parser("info", help="versions, backend and why, store, device").set_defaults(command=_info)
     return parser
@@ -222,6 +231,59 @@ def _report(_: argparse.Namespace) -> int:
     runs = [run for _, run, _ in store.runs() if run is not None and run.config.key() in keys]
     write_report(rows, runs, store.root / "report.html")
     print(store.root / "report.html")
+    return 0
+
+
+def _bound(options: argparse.Namespace) -> int:
+    """A line per data set, L, p and alpha: the four terms, their sum, and the test error beside it."""
+    try:
+        alphas = [float(text) for text in options.alpha.split(",")]
+        delta1 = None if options.delta1 == "estimate" else float(options.delta1)
+    except ValueError as error:
+        raise ValueError(f"--alpha, --delta1: expected numbers, or estimate for --delta1: {error}") from None
+    store = Store()
+    runs = [run for _, run, _ in store.runs() if run is not None]
+    bounds = sweep(runs, eps=options.eps, alphas=alphas, delta1=delta1, n_classes=options.classes)
+    if not bounds:
+        print(f"no runs with part first and both in {store.root}")
+        return 0
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in (
+        "data",
+        "L",
+        "p",
+        "alpha",
+        "first term",
+        "-1 layer",
+        "(1+a)p",
+        "delta1",
+        "delta2",
+        "value",
+        "test error",
+    ):
+        table.add_column(heading, overflow="fold")
+    for bound in bounds:
+        total = f"{bound.value:.2f} [{bound.low:.2f}, {bound.high:.2f}]"
+        test = bound.test_error
+        cells = [
+            bound.first,
+            f"{bound.first_if_one_less:.2f}",
+            f"{bound.penalty.value:.2f}",
+            bound.delta1,
+            bound.delta2,
+        ]
+        table.add_row(
+            escape(bound.data),
+            *(f"{value:g}" for value in (bound.depth, bound.p, bound.alpha)),
+            *(escape(str(cell)) for cell in cells),
+            escape(total),
+            escape(f"{test.value:.3f} [{test.low:.3f}, {test.high:.3f}]"),
+        )
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)
+    print(f"eps {options.eps:g}; every value is {bounds[0].direction}; -1 layer: the first term if d_min were one less")
     return 0
 
 

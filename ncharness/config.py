@@ -24,6 +24,10 @@ SCHEDULES: dict[str, tuple[tuple[float, ...], float]] = {
 """Learning-rate schedules by name: (milestones as fractions of the epochs, factor at each)."""
 
 
+PARTS = ("all", "first", "both")
+"""What of the training samples a run trains on: see `data.load`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training run, completely: equal configurations give equal rows on the same machine.
@@ -36,8 +40,8 @@ class RunConfig:
     depth: int = 8  # L, the counted hidden layers
     width: int = 256  # H
     data: str = "digits"  # digits, mnist1d, or a torchvision set (data.py)
-    n_train: int | None = None  # first n_train training samples; None: all
-    noise: float = 0.0  # fraction of corrupted training labels
+    n_train: int | None = None  # first n_train training samples; None: all; with halves, m = n_train / 2 in each
+    noise: float = 0.0  # fraction of corrupted training labels; with halves, of those of S2
     noise_kind: str = "exact"  # exact: that many labels, all wrong; reference: the reference code's draw
     epochs: int = 150
     batch_size: int = 128
@@ -47,6 +51,8 @@ class RunConfig:
     schedule: str = "code"  # a name in SCHEDULES
     points: tuple[str, ...] = ("paper",)  # capture points: pre_bn, out, or the paper's for the architecture
     measurements: int = 12  # about how many epochs are measured, log-spaced, 0 and the last among them
+    part: str = "all"  # or a half of the comparative bound (bound.py): first, S1; both, S1 and S2 with noise
+    split: int = 0  # which random division into S1 and S2, and which noise: the same for every seed
     seed: int = 0
     metrics: tuple[str, ...] = ()  # of every layer, besides NCC error and CDNV (named.NAMES)
 
@@ -57,7 +63,16 @@ class RunConfig:
             raise ValueError(f"metrics: expected several names, got the string {self.metrics!r}")
         object.__setattr__(self, "metrics", tuple(self.metrics))
         check_names(self.metrics)
-        least = {"depth": 1, "width": 1, "epochs": 1, "batch_size": 1, "measurements": 1, "n_train": 1, "seed": 0}
+        least = {
+            "depth": 1,
+            "width": 1,
+            "epochs": 1,
+            "batch_size": 1,
+            "measurements": 1,
+            "n_train": 1,
+            "split": 0,
+            "seed": 0,
+        }
         for name, lowest in least.items():
             value = getattr(self, name)
             if name == "n_train" and value is None:
@@ -77,12 +92,19 @@ class RunConfig:
             "arch": ("mlp", "conv", "convres"),
             "noise_kind": ("exact", "reference"),
             "schedule": tuple(SCHEDULES),
+            "part": PARTS,
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if not self.points or set(self.points) - {"paper", "pre_bn", "out"}:
             raise ValueError(f"points: expected some of paper, pre_bn, out, got {self.points!r}")
+        if self.part == "all" and self.split:
+            raise ValueError(f"split: expected 0 where nothing is split (part all), got {self.split!r}")
+        if self.part == "first" and self.noise:
+            raise ValueError(f"noise: expected 0 for part first, as S1 is clean, got {self.noise!r}")
+        if self.part != "all" and self.noise_kind != "exact":
+            raise ValueError(f"noise_kind: expected exact for part {self.part}, got {self.noise_kind!r}")
 
     def key(self) -> str:
         """Ten hex digits that name this run: a hash of every field and of the schema number.
@@ -92,13 +114,16 @@ class RunConfig:
         document = {"schema": SCHEMA, **self.to_dict()}
         if not self.metrics:
             del document["metrics"]
+        if self.part == "all":
+            del document["part"], document["split"]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]
 
     def name(self) -> str:
         """The readable name, such as `mlp-L08-H256-digits-p0.50-s3`; unique only together with the key."""
         data = re.sub(r"[^\w.]+", "-", self.data)  # folder:<path> would not do in a file name
         rate = "" if self.lr == 0.1 else f"-lr{self.lr:g}"
-        return f"{self.arch}-L{self.depth:02d}-H{self.width}-{data}-p{self.noise:.2f}{rate}-s{self.seed}"
+        half = "" if self.part == "all" else f"-{self.part}{self.split}"
+        return f"{self.arch}-L{self.depth:02d}-H{self.width}-{data}-p{self.noise:.2f}{rate}{half}-s{self.seed}"
 
     def replace(self, **changes: Any) -> "RunConfig":
         """This configuration with some fields changed."""
@@ -120,6 +145,12 @@ class RunConfig:
         """A 63-bit seed hashed from (seed, purpose), so a new draw in one place leaves the others alone."""
         digest = hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
+
+    def data_seed(self) -> int:
+        """The seed of what is drawn about the data: label noise by `seed`, halves and their noise by `split` alone."""
+        if self.part == "all":
+            return self.seed_for("noise")
+        return self.replace(seed=self.split).seed_for("halves")
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate of training epoch `epoch`, counted from 0; the first trains at the full rate."""

@@ -6,6 +6,7 @@ asked for. torchvision, scikit-learn and mnist1d are imported when a set needs t
 """
 
 import difflib
+import math
 import os
 import random
 import warnings
@@ -25,7 +26,8 @@ class Dataset:
     """A training and a test set on the CPU, in a fixed order.
 
     Inputs are float32 of shape (n, ...), labels int64 in [0, n_classes). `train_y` are the labels to train on and
-    to measure with, `noise_mask` says where they differ from `train_y_clean`.
+    to measure with, `noise_mask` says where they differ from `train_y_clean`. `second_x` and `second_y` are S2 with
+    its correct labels where the training samples are S1 alone.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Dataset:
     test_x: Tensor
     test_y: Tensor
     n_classes: int
+    second_x: Tensor | None = None
+    second_y: Tensor | None = None
 
 
 class _Parts(NamedTuple):
@@ -74,7 +78,7 @@ _TORCHVISION = {
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
-KNOWN = ("digits", "mnist1d", *_TORCHVISION, "folder:<path>")
+KNOWN = ("digits", "mnist1d", *_TORCHVISION, "folder:<path>", "shuffled:<name>")
 
 
 def load(
@@ -83,6 +87,7 @@ def load(
     n_train: int | None = None,
     noise: float = 0.0,
     noise_kind: str = "exact",
+    part: str = "all",
     seed: int = 0,
     root: str | os.PathLike[str] | None = None,
     download: bool = False,
@@ -100,11 +105,18 @@ def load(
     - `folder:<path>`: RGB images of one size in <path>/train/<class>/ and <path>/test/<class>/, normalised by
       the mean and standard deviation of each channel over the whole training part. The path is absolute, as it
       stands for the data in a run's key. Its results are those of the files: JPEG copies of CIFAR-10 are not `cifar10`.
+    - `shuffled:<name>`: one of these with its labels permuted among the samples, once and for all, in the training and
+      in the test part: for controls, as labels then say nothing about inputs.
 
     Training samples come in one fixed order in which every beginning is as balanced over the classes as it can
     be; `n_train` takes a beginning, so smaller sets are parts of larger ones. `seed` drives the label noise and
     nothing else; see `corrupt`. `root` is a torchvision data root (None: $NCHARNESS_DATA); nothing is fetched into
     it without `download`.
+
+    For the comparative bound (bound.py), `part` is `first` or `both`: of the whole training part, S1 and S2 of
+    m = n_train / 2 samples each are drawn at random, m / n_classes of every class, without a common sample. `first`
+    trains on S1; `both` on S1 and behind it S2, in which exactly noise * m labels are wrong. Then `seed` drives the
+    division too; with one seed, S1 and S2 do not depend on `part` or `noise`, and smaller halves are parts of larger.
 
     Raises ValueError for an unknown name or an impossible number, FileNotFoundError for files that are not there.
     """
@@ -119,9 +131,26 @@ def load(
     available = len(parts.train_y)
     if n_train is not None and not 1 <= n_train <= available:
         raise ValueError(f"n_train: expected 1 to {available}, the training samples of {name}, got {n_train!r}")
-    chosen = torch.from_numpy(_balanced_order(parts.train_y.numpy())[:n_train])
-    clean = parts.train_y[chosen]
-    noisy, mask = corrupt(clean, fraction=noise, n_classes=parts.n_classes, kind=noise_kind, seed=seed)
+    second = None
+    if part == "all":
+        chosen = torch.from_numpy(_balanced_order(parts.train_y.numpy())[:n_train])
+        clean = parts.train_y[chosen]
+        noisy, mask = corrupt(clean, fraction=noise, n_classes=parts.n_classes, kind=noise_kind, seed=seed)
+    else:
+        first, second = halves(parts.train_y, n=available if n_train is None else n_train, seed=seed)
+        m = len(first)
+        if part not in ("first", "both"):
+            raise ValueError(f"part: expected all, first or both, got {part!r}")
+        if noise_kind != "exact" or (part == "first" and noise):
+            raise ValueError(f"noise: expected exact noise, and none in S1, got {noise!r} {noise_kind} for part {part}")
+        if not math.isclose(noise * m, round(noise * m), abs_tol=1e-9):
+            raise ValueError(f"noise: expected a whole number of the {m} labels of S2, got {noise!r}: {noise * m:g}")
+        chosen = first if part == "first" else torch.cat([first, second])
+        clean = parts.train_y[chosen]
+        wrong, hit = corrupt(parts.train_y[second], fraction=noise, n_classes=parts.n_classes, seed=seed)
+        noisy = torch.cat([clean[:m], wrong])[: len(chosen)]
+        mask = torch.cat([torch.zeros(m, dtype=torch.bool), hit])[: len(chosen)]
+    alone = second if part == "first" else None
     return Dataset(
         name=name,
         train_x=parts.finish(parts.train_x[chosen]),
@@ -131,6 +160,8 @@ def load(
         test_x=parts.finish(parts.test_x),
         test_y=parts.test_y,
         n_classes=parts.n_classes,
+        second_x=None if alone is None else parts.finish(parts.train_x[alone]),
+        second_y=None if alone is None else parts.train_y[alone],
     )
 
 
@@ -172,13 +203,39 @@ def corrupt(
     return torch.from_numpy(noisy), torch.from_numpy(noisy != clean)
 
 
+def halves(labels: Tensor, *, n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The indices (m,) int64 of S1 and of S2: m = n / 2 samples each, the same number of every class of `labels` (N,).
+
+    Drawn without replacement, so that the two have nothing in common. Of one seed, smaller halves are the beginnings
+    of larger ones. Raises ValueError unless n is a multiple of twice the number of classes for which every class of
+    the labels has enough samples.
+    """
+    given = labels.numpy()
+    counts = np.bincount(given)
+    k = len(counts)
+    most = 2 * k * (int(counts.min()) // 2) if k else 0
+    if n < 1 or n % (2 * k or 1) or n > most:
+        raise ValueError(f"n_train: expected a multiple of {2 * k}, two halves of {k} classes, up to {most}, got {n}")
+    ticket = np.random.default_rng([seed, 1]).random(len(given))  # not the draws of the noise
+    turn = _turns(given, ticket)
+    order = np.lexsort((given, turn))  # rounds of one sample of every class
+    order = order[turn[order] < n // k]
+    even = turn[order] % 2 == 0
+    return torch.from_numpy(order[even]), torch.from_numpy(order[~even])
+
+
 def _balanced_order(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """A fixed order in which each round takes one more sample of every class that has any left."""
     ticket = np.random.default_rng(0).random(len(labels))
+    return np.lexsort((ticket, _turns(labels, ticket)))
+
+
+def _turns(labels: np.ndarray[Any, Any], ticket: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """How many of its own class come before a sample, in the order of the tickets."""
     by_class = np.lexsort((ticket, labels))
-    turn = np.empty(len(labels), dtype=np.int64)  # how many of its own class come before a sample
+    turn = np.empty(len(labels), dtype=np.int64)
     turn[by_class] = np.arange(len(labels)) - np.searchsorted(labels[by_class], labels[by_class])
-    return np.lexsort((ticket, turn))
+    return turn
 
 
 def _read(name: str, root: Path | None, download: bool) -> _Parts:
@@ -188,6 +245,13 @@ def _read(name: str, root: Path | None, download: bool) -> _Parts:
         return _mnist1d()
     if name in _TORCHVISION:
         return _torchvision(name, root, download)
+    if name.startswith("shuffled:"):
+        parts = _read(name.removeprefix("shuffled:"), root, download)
+        train, test = (
+            labels[torch.from_numpy(np.random.default_rng(i).permutation(len(labels)))]
+            for i, labels in enumerate((parts.train_y, parts.test_y))
+        )
+        return parts._replace(train_y=train, test_y=test)
     if name.startswith("folder:"):
         path = Path(name.removeprefix("folder:")).expanduser()
         if not path.is_absolute():  # the name stands for the data in a run's key, so it must mean one place

@@ -15,7 +15,7 @@ from ncharness.record import Run
 
 Array = NDArray[np.float64]
 Groups = Mapping[Any, Sequence["Trace"]]
-NEUTRAL: dict[str, Any] = {"seed": 0, "depth": 1, "noise": 0.0}
+NEUTRAL: dict[str, Any] = {"seed": 0, "split": 0, "depth": 1, "noise": 0.0}
 """The fields in which the runs of one family differ, with the values that stand for any."""
 SHOWN = ("data", "arch", "width", "n_train", "epochs")
 """The fields that every caption names; the others are named where families differ in them."""
@@ -75,12 +75,20 @@ def group(traces: Iterable[Trace], **free: Any) -> list[Family]:
                 name += f", {field.replace('_', ' ')} {value}"
         if len({at for _, at in trained}) > 1:
             name += f", {point}"
-        subset = "" if config.n_train is None else f"first {config.n_train} training samples, "
-        about = f"{name}; {subset}{config.epochs} epochs, layers taken at {point}"
+        about = f"{name}; {_samples(config)}{config.epochs} epochs, layers taken at {point}"
         controls = groups.get((config.replace(lr=0.0), point), {})
         members = groups[config, point].values()
         found.append(Family(config.data, config.arch, about, [*members], [*controls.values()]))
     return found
+
+
+def _samples(config: RunConfig) -> str:
+    """Which of the training samples were trained on, for a caption."""
+    if config.n_train is None:
+        return ""
+    if config.part == "all":
+        return f"first {config.n_train} training samples, "
+    return f"{'S1' if config.part == 'first' else 'S1 and noisy S2'} of {config.n_train // 2} training samples, "
 
 
 def _order(config: RunConfig, point: str) -> tuple[str, str, int, str, str]:

@@ -54,7 +54,8 @@ def available_cpus() -> int:
 def estimated_seconds(config: RunConfig) -> float:
     """Roughly how long a run takes one core of a server of the 2020s: for the order of runs, plans and ETAs."""
     per_layer: float = config.width**2 * (9 * 64 if config.arch != "mlp" else 1) + 2000 * float(config.width) ** 0.5
-    return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * (config.n_train or 4000)
+    samples = (config.n_train or 4000) / (2 if config.part == "first" else 1)
+    return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * samples
 
 
 def missing(store: Store, configs: Sequence[RunConfig]) -> list[RunConfig]:

@@ -12,8 +12,8 @@ class Row(NamedTuple):
 
     epoch: int
     layer: str
-    split: str  # train (with its training labels) or test
-    metric: str  # ncc_error, cdnv, error, clean_error, and the metrics that the configuration names
+    split: str  # train (with its training labels), test, or second (S2, where S1 was trained on)
+    metric: str  # ncc_error, cdnv, error, clean_error, mistake <index>, and the metrics that the configuration names
     value: float
 
 

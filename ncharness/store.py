@@ -145,7 +145,8 @@ class Store:
             n_train=config.n_train,
             noise=config.noise,
             noise_kind=config.noise_kind,
-            seed=config.seed_for("noise"),
+            part=config.part,
+            seed=config.data_seed(),
             root=data_root,
             download=download,
         )

@@ -112,7 +112,27 @@ def measurement(model: nn.Module, config: RunConfig, data: Dataset, *, epoch: in
         for metric, values in by_metric.items():
             rows += [Row(epoch, layer, split, metric, values[layer]) for layer in layers]
     rows += [Row(epoch, "network", "train", metric, value) for metric, value in report.network.items()]
+    if data.second_x is not None and data.second_y is not None and epoch == config.epochs:
+        rows += mistakes(model, data.second_x, data.second_y, epoch=epoch)
     return rows
+
+
+def mistakes(model: nn.Module, inputs: Tensor, labels: Tensor, *, epoch: int) -> list[Row]:
+    """The error of the network on S2, and each of its mistakes there: row `mistake <index in S2>`, the wrong label.
+
+    One assumption of the comparative bound is about which samples these are (`bound.uniformity`).
+    """
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        predicted = torch.cat([model(batch).argmax(1) for batch in torch.split(inputs, EVALUATION_BATCH)])
+    model.train(training)
+    wrong = predicted != labels
+    rows = [Row(epoch, "network", "second", "error", _share(wrong))]
+    return rows + [
+        Row(epoch, "network", "second", f"mistake {i}", float(predicted[i]))
+        for i in torch.nonzero(wrong)[:, 0].tolist()
+    ]
 
 
 def _in_order(inputs: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:

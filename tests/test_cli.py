@@ -172,6 +172,28 @@ def test_wrong_use_is_one_clear_line(capsys: pytest.CaptureFixture[str], argumen
     assert len(error.splitlines()) == 1
 
 
+def test_the_bound_of_the_store_says_its_direction_and_what_is_assumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NCHARNESS_RUNS", str(tmp_path))
+    assert main(["bound"]) == 0
+    assert "no runs with part first and both" in capsys.readouterr().out
+    tiny = ["--depth", "2", "--width", "8", "--n-train", "200", "--epochs", "1", "--measurements", "2", "--jobs", "1"]
+    assert main(["train", *tiny, "--part", "first", "--seed", "0,1"]) == 0
+    assert main(["train", *tiny, "--part", "both", "--noise", "0.2,0.4"]) == 0
+    capsys.readouterr()
+    assert main(["bound", "--alpha", "0.1", "--delta1", "estimate"]) == 0
+    printed = capsys.readouterr().out
+    lines = [line.split() for line in printed.splitlines() if line.startswith("digits")]
+    assert [line[1:4] for line in lines] == [["2", "0.2", "0.1"], ["2", "0.4", "0.1"]]
+    assert "under-estimate" in printed
+    assert "assumed" in printed.splitlines()[2]
+    assert main(["bound", "--alpha", "some"]) == 2
+    assert "--alpha, --delta1: expected numbers" in capsys.readouterr().err
+    assert main(["bound", "--eps", "2"]) == 2
+    assert "eps: expected a number in (0, 1), got 2.0" in capsys.readouterr().err
+
+
 def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["train", "--typo", "1"])

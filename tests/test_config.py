@@ -27,11 +27,16 @@ def test_key_covers_every_field() -> None:
         "schedule": "readme",
         "points": ("out",),
         "measurements": 9,
+        "part": "both",
+        "split": 9,
         "seed": 9,
         "metrics": ("nc1",),
     }
     assert set(changes) == set(base.to_dict()), "a new field belongs into this test"
-    keys = {base.replace(**{name: value}).key() for name, value in changes.items()}
+    keys = {
+        base.replace(**{"part": "first"} if name == "split" else {}, **{name: value}).key()
+        for name, value in changes.items()
+    }
     assert len(keys | {base.key()}) == len(changes) + 1
 
 
@@ -41,6 +46,36 @@ def test_a_configuration_without_metrics_has_the_key_from_before_there_were_any(
     older = RunConfig().to_dict()
     del older["metrics"]
     assert RunConfig.from_dict(older) == RunConfig()
+
+
+def test_runs_from_before_there_were_halves_keep_their_keys() -> None:
+    assert RunConfig().key() == "b978067ed9"
+    assert RunConfig(data="mnist1d", noise=0.25, seed=1000, n_train=2000, width=200, epochs=100).key() == "01d7a056e3"
+    fields = RunConfig().to_dict()
+    assert RunConfig.from_dict({name: fields[name] for name in fields.keys() - {"part", "split"}}) == RunConfig()
+
+
+def test_the_draws_of_halves_depend_on_the_split_and_of_the_whole_on_the_seed() -> None:
+    half = RunConfig(part="first", split=3, seed=5)
+    other = RunConfig(part="both", split=3, seed=6, noise=0.2, depth=2)
+    assert half.data_seed() == other.data_seed() != half.replace(split=4).data_seed()
+    assert half.seed_for("init") != other.seed_for("init")
+    assert RunConfig(seed=5).data_seed() == RunConfig(seed=5).seed_for("noise") != RunConfig(seed=6).data_seed()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"part": "second"}, "^part: expected one of all, first, both, got 'second'"),
+        ({"split": 1}, "^split: expected 0 where nothing is split"),
+        ({"part": "first", "split": -1}, "^split: expected an integer of at least 0, got -1"),
+        ({"part": "first", "noise": 0.1}, "^noise: expected 0 for part first, as S1 is clean, got 0.1"),
+        ({"part": "both", "noise_kind": "reference"}, "^noise_kind: expected exact for part both"),
+    ],
+)
+def test_halves_that_make_no_sense_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        RunConfig(**changes)
 
 
 def test_key_is_the_same_in_another_process() -> None:
@@ -61,6 +96,7 @@ def test_integers_and_floats_of_one_value_are_one_configuration() -> None:
 def test_name_is_readable() -> None:
     assert RunConfig(depth=8, width=256, noise=0.5, seed=3).name() == "mlp-L08-H256-digits-p0.50-s3"
     assert "lr0" in RunConfig(lr=0).name()
+    assert RunConfig(part="both", split=7, seed=3).name() == "mlp-L08-H256-digits-p0.00-both7-s3"
     assert RunConfig(data="folder:/some/cifar10").name() == "mlp-L08-H256-folder-some-cifar10-p0.00-s0"
 
 

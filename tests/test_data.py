@@ -140,6 +140,96 @@ def test_corrupt_refuses_the_impossible(changes, message):
 # The sets that need no files
 
 
+# Halves
+
+
+HALVES_M, HALVES_P = 300, (0.0, 0.1, 0.25, 0.4)
+
+
+def half(part, noise=0.0, *, n_train=2 * HALVES_M, seed=7):
+    return data.load("digits", n_train=n_train, noise=noise, part=part, seed=seed)
+
+
+def test_halves_are_balanced_disjoint_and_drawn_from_the_whole_training_part(digits):
+    first, second = data.halves(digits.train_y, n=600, seed=7)
+    assert len(first) == len(second) == 300
+    assert not set(first.tolist()) & set(second.tolist())
+    for part in (first, second):
+        assert torch.bincount(digits.train_y[part]).tolist() == [30] * 10
+    drawn = torch.cat([torch.cat(data.halves(digits.train_y, n=600, seed=seed)) for seed in range(20)])
+    assert len(drawn.unique()) == 1400
+
+
+def test_smaller_halves_are_the_beginnings_of_larger_ones(digits):
+    small, large = (data.halves(digits.train_y, n=n, seed=7) for n in (200, 1400))
+    for fewer, more in zip(small, large, strict=True):
+        assert torch.equal(fewer, more[:100])
+
+
+@pytest.mark.parametrize("noise", HALVES_P)
+def test_the_corrupted_half_has_exactly_that_many_wrong_labels_and_the_first_none(noise):
+    both = half("both", noise)
+    assert len(both.train_y) == 2 * HALVES_M
+    assert not both.noise_mask[:HALVES_M].any()
+    assert both.noise_mask[HALVES_M:].sum() == round(noise * HALVES_M)
+    assert torch.equal(both.noise_mask, both.train_y != both.train_y_clean)
+
+
+@pytest.mark.parametrize("noise", HALVES_P)
+def test_s1_is_the_same_in_both_families_and_s2_is_what_the_first_is_held_against(noise):
+    first, both = half("first"), half("both", noise)
+    assert torch.equal(first.train_x, both.train_x[:HALVES_M])
+    assert torch.equal(first.train_y, both.train_y[:HALVES_M])
+    assert torch.equal(first.second_x, both.train_x[HALVES_M:])
+    assert torch.equal(first.second_y, both.train_y_clean[HALVES_M:])
+    assert not first.noise_mask.any()
+    assert both.second_x is both.second_y is None
+
+
+def test_the_noise_of_a_half_is_nested_and_says_nothing_about_the_division():
+    masks = [half("both", noise).noise_mask for noise in HALVES_P]
+    labels = [half("both", noise).train_y for noise in HALVES_P]
+    for i in range(len(masks) - 1):
+        assert masks[i + 1][masks[i]].all()
+        assert torch.equal(labels[i][masks[i]], labels[i + 1][masks[i]])
+    assert not torch.equal(half("first").train_x, half("first", seed=8).train_x)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_train": 610}, "n_train: expected a multiple of 20, two halves of 10 classes, up to 1400, got 610"),
+        ({"n_train": 1420}, "n_train: expected 1 to 1400"),
+        ({"part": "second"}, "part: expected all, first or both, got 'second'"),
+        ({"part": "first", "noise": 0.1}, "noise: expected exact noise, and none in S1, got 0.1"),
+        ({"noise": 0.1, "noise_kind": "reference"}, "noise: expected exact noise, and none in S1"),
+        ({"noise": 0.001}, "noise: expected a whole number of the 300 labels of S2, got 0.001: 0.3"),
+    ],
+)
+def test_halves_that_cannot_be_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        data.load("digits", **{"n_train": 600, "part": "both", **arguments})
+
+
+def test_a_class_that_is_too_small_for_halves_is_refused():
+    labels = torch.tensor([0] * 10 + [1] * 3)
+    assert [len(part) for part in data.halves(labels, n=4, seed=0)] == [2, 2]
+    with pytest.raises(ValueError, match="expected a multiple of 4, two halves of 2 classes, up to 4, got 8"):
+        data.halves(labels, n=8, seed=0)
+
+
+def test_shuffled_labels_are_the_same_labels_and_say_nothing_about_the_inputs(digits):
+    shuffled = data.load("shuffled:digits")
+    assert torch.equal(shuffled.train_y.bincount(), digits.train_y.bincount())
+    assert torch.equal(shuffled.test_y.bincount(), digits.test_y.bincount())
+    true = {row.numpy().tobytes(): int(y) for row, y in zip(digits.train_x, digits.train_y, strict=True)}
+    pairs = [true[row.numpy().tobytes()] == int(y) for row, y in zip(shuffled.train_x, shuffled.train_y, strict=True)]
+    assert 0.06 < sum(pairs) / len(pairs) < 0.14  # chance is .1
+    assert not torch.equal(shuffled.test_y, digits.test_y)
+    again = data.load("shuffled:digits", seed=1)
+    assert torch.equal(again.train_y, shuffled.train_y)
+
+
 @pytest.fixture(scope="module")
 def digits():
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
@@ -266,7 +356,7 @@ def test_an_impossible_number_of_training_samples_is_refused(n_train, digits):
 def test_an_unknown_name_is_refused_with_the_known_ones(name, hint):
     with pytest.raises(ValueError, match=r"^name: ") as caught:
         data.load(name)
-    known = "digits, mnist1d, mnist, fashion_mnist, cifar10, cifar100, svhn, folder:<path>"
+    known = "digits, mnist1d, mnist, fashion_mnist, cifar10, cifar100, svhn, folder:<path>, shuffled:<name>"
     assert str(caught.value) == f"name: expected one of {known}, got {name!r}{hint}"
 
 

@@ -48,6 +48,16 @@ def test_depth_noise_and_seed_share_a_family():
     assert family.about == "digits, MLP-L-256; 10 epochs, layers taken at pre_bn"
 
 
+def test_splits_share_a_family_and_halves_do_not():
+    first = BASE.replace(part="first", n_train=400)
+    both = first.replace(part="both", noise=0.2)
+    found = grouped([*grid(first, split=range(3)), *grid(both, split=range(2), noise=[0.2, 0.4])])
+    assert {family.about: len(family.traces) for family in found} == {
+        "digits, MLP-L-256, part first; S1 of 200 training samples, 10 epochs, layers taken at pre_bn": 3,
+        "digits, MLP-L-256, part both; S1 and noisy S2 of 200 training samples, 10 epochs, layers taken at pre_bn": 4,
+    }
+
+
 def test_data_architectures_widths_and_settings_never_share_one():
     configs = [
         *grid(BASE, data=["digits", "mnist1d"], width=[256, 64]),

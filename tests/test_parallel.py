@@ -141,6 +141,9 @@ def test_estimates_grow_with_every_cost(tiny: RunConfig) -> None:
     base = estimated_seconds(tiny)
     for change in ({"depth": 6}, {"width": 64}, {"epochs": 8}, {"n_train": 400}, {"arch": "conv"}):
         assert estimated_seconds(tiny.replace(**change)) > base
+    first = tiny.replace(part="first")
+    assert estimated_seconds(first) == base / 2
+    assert estimated_seconds(first.replace(part="both")) == base
 
 
 def test_there_is_at_least_one_processor() -> None:

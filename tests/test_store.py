@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ncharness import RunConfig, Store
+from ncharness import RunConfig, Store, data
 from ncharness.config import SCHEMA
 from ncharness.record import Run
 from ncharness.store import CorruptFileError, read_checkpoint, read_result, write_result
@@ -65,6 +65,28 @@ def test_a_finished_run_is_loaded_not_trained(store: Store, config: RunConfig) -
     assert epochs == []
     assert run == loaded(store, config)
     assert store.status(config).state == "done"
+
+
+def test_a_half_is_drawn_by_the_split_and_not_by_the_seed(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All the initialisations and depths of a split must see one S1 and one S2."""
+    seen = []
+    load = data.load
+
+    def recorded(name: str, **arguments: object) -> data.Dataset:
+        seen.append(load(name, **arguments))
+        return seen[-1]
+
+    monkeypatch.setattr("ncharness.store.data.load", recorded)
+    first = config.replace(part="first", split=3, epochs=1)
+    for run in (first, first.replace(seed=1), first.replace(part="both", noise=0.2), first.replace(split=4)):
+        Store(tmp_path).train(run)
+    inputs = [dataset.train_x[:100] for dataset in seen]
+    assert torch.equal(inputs[0], inputs[1])
+    assert torch.equal(inputs[0], inputs[2])
+    assert not torch.equal(inputs[0], inputs[3])
+    assert [int(dataset.noise_mask.sum()) for dataset in seen] == [0, 0, 20, 0]
 
 
 def test_a_run_is_a_directory_named_by_its_key(store: Store, config: RunConfig) -> None:

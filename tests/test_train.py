@@ -164,3 +164,27 @@ def test_convolutional_networks_train_and_are_measured(arch: str) -> None:
     point = "out" if arch == "convres" else "pre_bn"
     assert [row.layer for row in last if row.metric == "cdnv"] == [f"block01.{point}", f"block02.{point}"]
     assert all(0 <= row.value <= 1 for row in last if row.metric != "cdnv")
+
+
+def test_the_mistakes_on_the_second_half_are_kept_after_the_last_epoch(tiny: RunConfig) -> None:
+    config = tiny.replace(part="first", n_train=400)
+    halves = data.load(config.data, n_train=400, part="first", seed=config.data_seed())
+    assert halves.second_x is not None
+    assert halves.second_y is not None
+    for state in train(config, halves):
+        weights = copy.deepcopy(state.model)
+    model = build("mlp", depth=3, width=16, in_shape=(1, 8, 8), n_classes=10)
+    model.load_state_dict(weights)
+    model.eval()
+    with torch.no_grad():
+        predicted = model(halves.second_x).argmax(1)
+    wrong = {int(i): int(predicted[i]) for i in torch.nonzero(predicted != halves.second_y)[:, 0]}
+    kept = [row for row in state.rows if row.split == "second"]
+    assert {row.epoch for row in kept} == {config.epochs}
+    assert {row.layer for row in kept} == {"network"}
+    assert {row.metric: row.value for row in kept} == {
+        "error": pytest.approx(len(wrong) / 200),
+        **{f"mistake {i}": label for i, label in wrong.items()},
+    }
+    assert 0 < len(wrong) < 200
+    assert not [row for row in rows(tiny) if row.split == "second"]
