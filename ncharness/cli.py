@@ -19,12 +19,14 @@ from rich.table import Table
 from ncharness import ops
 from ncharness.config import RunConfig, grid
 from ncharness.depth import EPS_SWEEP, effective_depth
-from ncharness.parallel import Source, TrainingFailedError, available_cpus, ensure, missing
+from ncharness.executors import NAMES, opened
+from ncharness.parallel import available_cpus, ensure, missing
 from ncharness.progress import progress_line
 from ncharness.provenance import facts
 from ncharness.record import Run
 from ncharness.report import read_csv, write_report
 from ncharness.store import Store
+from ncharness.work import Source, TrainingFailedError
 
 _HELP = {
     "arch": "mlp, conv or convres",
@@ -49,11 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingFailedError as error:
         print(f"ncharness: {error}", file=sys.stderr)
         return 1
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"ncharness: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("ncharness: stopped; the same command goes on from the last epoch of every run", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        how = str(stopped) or "stopped; the same command goes on from the last epoch of every run"
+        print(f"ncharness: {how}", file=sys.stderr)
         return 130
 
 
@@ -71,7 +74,12 @@ def _parser() -> argparse.ArgumentParser:
         )
     train.add_argument("--data-root", type=Path, help="torchvision data root ($NCHARNESS_DATA)")
     train.add_argument("--download", action="store_true", help="allow downloads into it")
-    train.add_argument("--jobs", type=int, default=available_cpus(), help="processes side by side (%(default)s)")
+    train.add_argument(
+        "--jobs",
+        type=int,
+        help=f"processes side by side ({available_cpus()}); of an executor, runs submitted at a time (all)",
+    )
+    train.add_argument("--executor", default="processes", help=f"who trains: {NAMES} (%(default)s)")
     train.set_defaults(command=_train)
     verbs.add_parser("ls", help="list the runs of the store").set_defaults(command=_ls)
     show = verbs.add_parser("show", help="one run: configuration, layers, provenance")
@@ -130,11 +138,14 @@ def _parsed(name: str, default: Any, text: str) -> Any:
 
 def _train(options: argparse.Namespace) -> int:
     store, configs = Store(), configs_from(options)
-    if options.jobs < 1:
+    if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"--jobs: expected at least 1, got {options.jobs}")
-    with progress_line(missing(store, configs)) as on_event:
-        source = Source(options.data_root, options.download)
-        runs = ensure(store, configs, jobs=options.jobs, source=source, on_event=on_event)
+    source = Source(options.data_root, options.download)
+    with (
+        opened(options.executor, store.root / ".slurm") as executor,
+        progress_line(missing(store, configs)) as on_event,
+    ):
+        runs = ensure(store, configs, jobs=options.jobs, source=source, on_event=on_event, executor=executor)
     _print_runs([(store.path(run.config), run, "") for run in runs.values()])
     return 0
 
