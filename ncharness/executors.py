@@ -90,7 +90,11 @@ class SlurmExecutor:
         self._submitit = _package("slurm").SlurmExecutor(folder=folder)
         # submitit's own default is a limit of five minutes; without it the partition's holds.
         self._submitit.update_parameters(
-            job_name="ncharness", time=None, wckey=None, additional_parameters={"cpus-per-task": "1", **options}
+            job_name="ncharness",
+            time=None,
+            wckey=None,
+            signal_delay_s=1,
+            additional_parameters={"cpus-per-task": "1", **options},
         )
         self._queue = _Queue()
 
@@ -151,13 +155,14 @@ class _Queue:
 
 
 def _mortal(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls the function in a job that dies of what kills it, at once.
+    """Calls the function in a job that uses its time to the end, and then ends at once.
 
-    submitit would ignore the first signals and, at the time limit, raise in the midst of the training. As every epoch
-    is in the store, a job may just end; what it did not finish is submitted again.
+    submitit would raise in the midst of the training when it is warned of the time limit, and not hear what terminates
+    it. As every epoch is in the store, a job may just end; what it did not finish is submitted again.
     """
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_DFL)
+    for warning in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(warning, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return function(*arguments)
 
 
