@@ -156,7 +156,7 @@ class _Made:
                 self._executor.shutdown()
                 self._executor = self._make()
                 future = self._executor.submit(function, *arguments)
-        except (RuntimeError, OSError) as error:
+        except Exception as error:  # each kind of executor has its own
             raise TrainingFailedError(
                 f"the executor takes no more runs ({_line(error)}); start again to resume"
             ) from error

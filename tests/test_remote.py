@@ -302,9 +302,12 @@ def test_stopping_cancels_what_has_not_begun_and_says_how_to_go_on(config: RunCo
     assert [future.cancelled() for future in worker.futures] == [True, True, True]
 
 
-def test_an_executor_that_is_broken_for_good_is_one_clear_line(config: RunConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [BrokenExecutor("a process died"), KilledError(), OSError("no route")])
+def test_an_executor_that_is_broken_for_good_is_one_clear_line(
+    config: RunConfig, tmp_path: Path, error: Exception
+) -> None:
     def broken(*_: Any) -> Outcome:
-        raise BrokenExecutor("a process was terminated abruptly")
+        raise error
 
     class Broken(Worker):
         def submit(self, function: Callable[..., Any], /, *arguments: Any) -> "Future[Any]":
@@ -312,8 +315,10 @@ def test_an_executor_that_is_broken_for_good_is_one_clear_line(config: RunConfig
                 broken()
             return super().submit(function, *arguments)
 
-    with pytest.raises(TrainingFailedError, match=r"takes no more runs \(BrokenExecutor: .*start again to resume"):
+    with pytest.raises(TrainingFailedError, match=r"takes no more runs \(\w+: .*start again to resume") as caught:
         ensure(Store(tmp_path), [config], executor=Broken(broken))
+    assert type(error).__name__ in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_pool_that_breaks_is_made_again(config: RunConfig, tmp_path: Path) -> None:
