@@ -239,8 +239,8 @@ class Waiting(Worker):
 
 
 def test_progress_is_read_from_the_store(config: RunConfig, tmp_path: Path) -> None:
-    """While the worker is silent, another hand trains its run, an epoch a look."""
-    store, events, stops = Store(tmp_path), list[Event](), iter([1, 2, 4])
+    """While the worker is silent, another hand trains its run, between two looks to the next of these epochs."""
+    store, events, stops = Store(tmp_path), list[Event](), iter([1, None, 2, 4])
 
     class Silent(Future[Any]):
         def done(self) -> bool:
@@ -249,8 +249,9 @@ def test_progress_is_read_from_the_store(config: RunConfig, tmp_path: Path) -> N
             except StopIteration:
                 self.set_result(train_run(*worker.submitted[0]))
                 return super().done()
-            with pytest.raises(KilledError):
-                killed_at(epoch)(str(tmp_path), "", config.to_dict(), Source())
+            if epoch is not None:
+                with pytest.raises(KilledError):
+                    killed_at(epoch)(str(tmp_path), "", config.to_dict(), Source())
             return False
 
     class Unseen(Waiting):
@@ -269,20 +270,28 @@ def test_progress_is_read_from_the_store(config: RunConfig, tmp_path: Path) -> N
 
 
 def test_no_more_runs_are_submitted_than_allowed(config: RunConfig, tmp_path: Path) -> None:
-    configs, most = grid(config, seed=range(5)), list[int]()
+    under_way, most = set[str](), list[int]()
+
+    class Slow(Future[Any]):
+        def __init__(self, arguments: tuple[Any, ...], polls: int) -> None:
+            super().__init__()
+            self.arguments, self.polls = arguments, polls
+
+        def done(self) -> bool:
+            self.polls -= 1
+            if self.polls == 0:
+                self.set_result(train_run(*self.arguments))
+                under_way.remove(self.arguments[2]["seed"])
+            return super().done()
 
     class Counting(Waiting):
-        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> "Future[Any]":
-            future = super().submit(function, *arguments)
-            under_way = [i for i, each in enumerate(self.futures) if not each.done()]
+        def submit(self, _: Callable[..., Any], /, *arguments: Any) -> "Future[Any]":
+            under_way.add(arguments[2]["seed"])
             most.append(len(under_way))
-            if len(under_way) == 2 or len(self.futures) == 5:
-                for i in under_way:
-                    self.futures[i].set_result(train_run(*self.submitted[i]))
-            return future
+            return Slow(arguments, polls=1 + len(most))  # no two end together
 
-    ensure(Store(tmp_path), configs, executor=Counting(), jobs=2)
-    assert (len(most), max(most)) == (5, 2)
+    ensure(Store(tmp_path), grid(config, seed=range(5)), executor=Counting(), jobs=2)
+    assert most == [1, 2, 2, 2, 2]
 
 
 def test_stopping_cancels_what_has_not_begun_and_says_how_to_go_on(config: RunConfig, tmp_path: Path) -> None:
