@@ -258,11 +258,13 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     }
     started: list[subprocess.Popen[bytes]] = []
 
+    def said(*command: str) -> str:
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()
+
     def ready() -> bool:
         for daemon in started:
             assert daemon.poll() is None, "\n".join(log.read_text() for log in folder.glob("*.out"))
-        found = subprocess.run(["sinfo", "-ho", "%T"], env=environment, capture_output=True, text=True, check=False)
-        return found.stdout.strip() == "idle"
+        return said("sinfo", "-ho", "%T") == "idle"
 
     try:
         for name in DAEMONS:
@@ -273,6 +275,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 wait_for((folder / "munge.socket").exists, seconds=20)
         wait_for(ready, seconds=60)
         yield configuration
+        said("scancel", "--me")
+        wait_for(lambda: not said("squeue", "-h"), seconds=60)  # what a job leaves behind would outlive its daemons
     finally:
         for daemon in reversed(started):
             daemon.terminate()
