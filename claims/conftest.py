@@ -18,11 +18,13 @@ from rich.console import Console
 from ncharness import RunConfig, Store, Verdict
 from ncharness.claim import Setting
 from ncharness.depth import EPS_SWEEP
-from ncharness.parallel import Source, TrainingFailedError, available_cpus, ensure, estimated_seconds, missing
+from ncharness.executors import NAMES, check, opened
+from ncharness.parallel import available_cpus, ensure, estimated_seconds, missing
 from ncharness.progress import progress_line
 from ncharness.record import Run
 from ncharness.report import ClaimRow, print_table, read_csv, write_csv, write_report
 from ncharness.verdict import INCONCLUSIVE, NOT_APPLICABLE, holm
+from ncharness.work import Source, TrainingFailedError
 
 SCALES = ("small",)
 
@@ -33,7 +35,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--scale", default="small", metavar="{" + ",".join(SCALES) + "}", help="settings to test the claims in"
     )
     group.addoption("--plan", action="store_true", help="list the runs that are needed, train and judge nothing")
-    group.addoption("--jobs", type=int, help="training processes side by side (default: one per processor)")
+    group.addoption(
+        "--jobs",
+        type=int,
+        help="training processes side by side (default: one per processor); with --executor, runs submitted at a time "
+        "(default: all)",
+    )
+    group.addoption("--executor", default="processes", help=f"who trains: {NAMES} (default: processes)")
     group.addoption("--data-root", type=Path, help="torchvision data root (default: $NCHARNESS_DATA)")
     group.addoption("--download", action="store_true", help="allow downloads into the data root")
 
@@ -48,7 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--data-root: there is no directory {root}; name another, or add --download")
     try:
         Store()
-    except NotADirectoryError as error:
+        check(config.getoption("--executor"))
+    except (NotADirectoryError, ValueError, ModuleNotFoundError) as error:
         raise pytest.UsageError(str(error)) from None
     if config.getoption("--plan") and config.getoption("numprocesses", default=None):
         raise pytest.UsageError("--plan: works without -n")
@@ -79,17 +88,20 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         status = store.status(config)
         place = f" {status.epoch}/{config.epochs}" if status.state == "partial" else ""
         console.print(f"{config.key()}  {config.name():40} {status.state}{place}  {status.detail}".rstrip())
-    minutes = sum(map(estimated_seconds, todo)) / jobs(session.config) / 60
+    processes = jobs(session.config) or 1
+    minutes = sum(map(estimated_seconds, todo)) / processes / 60
     console.print(
         f"{len(configs)} runs for {len(session.items)} tests, {len(configs) - len(todo)} cached, "
-        f"about {minutes:.1f} minutes to train the rest with {jobs(session.config)} processes; nothing was trained"
+        f"about {minutes:.1f} minutes to train the rest with {processes} processes; nothing was trained"
     )
     return True
 
 
-def jobs(config: pytest.Config) -> int:
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    return int(config.getoption("--jobs") or max(1, available_cpus() // workers))
+def jobs(config: pytest.Config) -> int | None:
+    """How many runs are trained at a time; None: as many as the executor likes."""
+    if config.getoption("--jobs") or config.getoption("--executor") != "processes":
+        return config.getoption("--jobs")
+    return max(1, available_cpus() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
 
 
 @pytest.fixture(scope="session")
@@ -101,13 +113,15 @@ def trained(request: pytest.FixtureRequest) -> dict[str, Run]:
     try:
         with (
             capture.global_and_fixture_disabled() if capture else nullcontext(),
+            opened(config.getoption("--executor"), store.root / ".slurm") as executor,
             progress_line(missing(store, configs)) as on_event,
         ):
-            return ensure(store, configs, jobs=jobs(config), source=source, on_event=on_event)
-    except TrainingFailedError as error:
+            return ensure(store, configs, jobs=jobs(config), source=source, on_event=on_event, executor=executor)
+    except (TrainingFailedError, OSError) as error:
         why = str(error)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("training stopped; the same command goes on from the last epoch of every run") from None
+    except KeyboardInterrupt as stopped:
+        how = str(stopped) or "training stopped; the same command goes on from the last epoch of every run"
+        raise KeyboardInterrupt(how) from None
     if hasattr(config, "workerinput"):  # from an xdist worker, only a failure carries its words to the controller
         pytest.fail(why, pytrace=False)
     pytest.exit(why, returncode=2)

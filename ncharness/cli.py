@@ -22,13 +22,16 @@ from ncharness import ops
 from ncharness.bound import sweep
 from ncharness.config import RunConfig, grid
 from ncharness.depth import EPS_SWEEP, effective_depth
+from ncharness.executors import NAMES as EXECUTORS
+from ncharness.executors import opened
 from ncharness.named import NAMES
-from ncharness.parallel import Source, TrainingFailedError, available_cpus, ensure, missing
+from ncharness.parallel import available_cpus, ensure, missing
 from ncharness.progress import progress_line
 from ncharness.provenance import facts
 from ncharness.record import Run
 from ncharness.report import read_csv, write_report
 from ncharness.store import Store
+from ncharness.work import Source, TrainingFailedError
 
 _HELP = {
     "arch": "mlp, conv or convres",
@@ -41,7 +44,7 @@ _HELP = {
     "schedule": "learning-rate schedule: code, readme or constant",
     "points": "capture points joined by +: paper, pre_bn, out",
     "measurements": "about how many epochs are measured, log-spaced",
-    "metrics": f"metrics besides NCC error and CDNV, joined by +, of {', '.join(NAMES)}",
+    "metrics": f"metrics besides NCC error and CDNV, joined by +: {', '.join(NAMES[:3])} and others (README)",
     "part": "all, or of a split for the comparative bound: first (S1) or both (S1 and S2 with noise)",
     "split": "which random division into S1 and S2",
 }
@@ -56,11 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingFailedError as error:
         print(f"ncharness: {error}", file=sys.stderr)
         return 1
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"ncharness: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("ncharness: stopped; the same command goes on from the last epoch of every run", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        how = str(stopped) or "stopped; the same command goes on from the last epoch of every run"
+        print(f"ncharness: {how}", file=sys.stderr)
         return 130
 
 
@@ -77,7 +81,12 @@ def _parser() -> argparse.ArgumentParser:
         train.add_argument(name, default=default, help=f"{about} ({default or 'none'})")
     train.add_argument("--data-root", type=Path, help="torchvision data root ($NCHARNESS_DATA)")
     train.add_argument("--download", action="store_true", help="allow downloads into it")
-    train.add_argument("--jobs", type=int, default=available_cpus(), help="processes side by side (%(default)s)")
+    train.add_argument(
+        "--jobs",
+        type=int,
+        help=f"processes side by side ({available_cpus()}); of an executor, runs submitted at a time (all)",
+    )
+    train.add_argument("--executor", default="processes", help=f"who trains: {EXECUTORS} (%(default)s)")
     train.set_defaults(command=_train)
     verbs.add_parser("ls", help="list the runs of the store").set_defaults(command=_ls)
     show = verbs.add_parser("show", help="one run: configuration, layers, provenance")
@@ -148,11 +157,14 @@ def _parsed(name: str, default: Any, text: str) -> Any:
 
 def _train(options: argparse.Namespace) -> int:
     store, configs = Store(), configs_from(options)
-    if options.jobs < 1:
+    if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"--jobs: expected at least 1, got {options.jobs}")
-    with progress_line(missing(store, configs)) as on_event:
-        source = Source(options.data_root, options.download)
-        runs = ensure(store, configs, jobs=options.jobs, source=source, on_event=on_event)
+    source = Source(options.data_root, options.download)
+    with (
+        opened(options.executor, store.root / ".slurm") as executor,
+        progress_line(missing(store, configs)) as on_event,
+    ):
+        runs = ensure(store, configs, jobs=options.jobs, source=source, on_event=on_event, executor=executor)
     _print_runs([(store.path(run.config), run, "") for run in runs.values()])
     return 0
 

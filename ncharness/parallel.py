@@ -1,8 +1,8 @@
 """Many runs side by side: single-threaded worker processes that take the next run nobody else holds.
 
-There is no scheduler. Every worker walks the same list and trains what it can lock, so a second copy of the program,
-on the same store, simply helps, and each run is trained once. A run takes one thread (store.py): on small networks,
-several processes of one thread beat one process with all threads.
+There is no scheduler, unless an executor brings its own (remote.py). Every worker walks the same list and trains what
+it can lock, so a second copy of the program, on the same store, simply helps, and each run is trained once. A run
+takes one thread (store.py): on small networks, several processes of one thread beat one process with all threads.
 """
 
 import multiprocessing
@@ -12,38 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from ncharness.config import RunConfig
 from ncharness.record import Run
+from ncharness.remote import Executor, train_through
 from ncharness.store import Store
-
-
-class Event(NamedTuple):
-    """News from a worker: kind is `epoch`, `done`, `problem` or `failed`."""
-
-    kind: str
-    key: str
-    epoch: int = 0
-    loss: float = float("nan")
-    text: str = ""
-
-
-class TrainingFailedError(RuntimeError):
-    """A run could not be trained; what was finished before is kept."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where data sets that are not embedded come from."""
-
-    root: Path | None = None
-    download: bool = False
+from ncharness.work import Event, Source, TrainingFailedError
 
 
 def available_cpus() -> int:
@@ -70,19 +48,29 @@ def ensure(
     store: Store,
     configs: Sequence[RunConfig],
     *,
-    jobs: int,
+    jobs: int | None = None,
     source: Source | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
+    executor: Executor | Callable[[], Any] | None = None,
 ) -> dict[str, Run]:
-    """All the runs, by key; those that are not finished are trained by up to `jobs` processes.
+    """All the runs, by key; those that are not finished are trained by up to `jobs` processes (None: as many as CPUs).
 
     A process that dies leaves its run to the others. Raises TrainingFailedError when a run fails or is left over;
     finished runs and checkpoints stay. On Ctrl-C the workers are stopped and KeyboardInterrupt goes on: the next call
     resumes every run from its last epoch.
+
+    With an `executor`, such as those of `concurrent.futures`, or a function that makes one, its workers train the
+    runs, up to `jobs` submitted at a time (None: all). They must see the store, at the same path. A run whose worker
+    is lost is submitted again and repeats at most one epoch; a function also replaces an executor that breaks, as a
+    ProcessPoolExecutor does when a process dies. On Ctrl-C only runs that have not begun are cancelled.
     """
     ended: list[int] = []
     if todo := missing(store, configs):
-        ended = _train_all(store, todo, max(1, min(jobs, len(todo))), source or Source(), on_event)
+        if executor is not None:
+            train_through(executor, store, todo, source=source or Source(), on_event=on_event, at_once=jobs)
+        else:
+            processes = max(1, min(jobs or available_cpus(), len(todo)))
+            ended = _train_all(store, todo, processes, source or Source(), on_event)
     runs = {}
     for config in configs:
         run = store.load(config)
@@ -161,7 +149,7 @@ def _work(root: str, configs: list[dict[str, Any]], source: Source, events: Conn
 def _take(store: Store, config: RunConfig, source: Source, events: Connection) -> bool:
     """Trains a run unless somebody else does; whether it is done."""
 
-    def send(kind: str, epoch: int = 0, loss: float = float("nan"), text: str = "") -> None:
+    def send(kind: str, epoch: int = 0, loss: float | None = None, text: str = "") -> None:
         try:
             events.send(Event(kind, config.key(), epoch, loss, text))
         except BrokenPipeError:  # the parent was killed outright, and nobody waits for the rest

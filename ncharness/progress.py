@@ -8,7 +8,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ncharness.config import RunConfig
-from ncharness.parallel import Event, estimated_seconds
+from ncharness.parallel import estimated_seconds
+from ncharness.work import Event
 
 
 @contextmanager
@@ -37,9 +38,9 @@ def progress_line(configs: Sequence[RunConfig], *, console: Console | None = Non
             spent[event.key] = estimated_seconds(config) * event.epoch / config.epochs
             if event.kind == "done":
                 done.add(event.key)
+            loss = "" if event.loss is None else f" loss {event.loss:.3g}"
             description = (
-                f"training {len(done)}/{len(by_key)} runs: {config.name()} "
-                f"epoch {event.epoch}/{config.epochs} loss {event.loss:.3g}"
+                f"training {len(done)}/{len(by_key)} runs: {config.name()} epoch {event.epoch}/{config.epochs}{loss}"
             )
             progress.update(task, completed=sum(spent.values()), description=description)
 

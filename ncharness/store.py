@@ -4,12 +4,14 @@ runs/<readable>_<key>/result.json    the rows, written last and atomically: its 
                       checkpoint.pt  where an unfinished run stands, rewritten after every epoch
                       model.pt       the trained weights of a finished run
 runs/.locks/<key>.lock               held by the process that trains the run
+            identity                 tells this store from another directory, for workers on other machines
 """
 
 import hashlib
 import io
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -170,11 +172,25 @@ class Store:
         (path / "checkpoint.pt").unlink(missing_ok=True)
         return run
 
+    def lock_file(self, config: RunConfig) -> Path:
+        """The file that is locked while the run is trained; the system lets go of it when the process ends."""
+        return self.root / ".locks" / f"{config.key()}.lock"
+
+    def identity(self, *, create: bool = False) -> str:
+        """A word in the store by which a process elsewhere knows that it sees this directory; empty if it has none."""
+        file = self.root / ".locks" / "identity"
+        if create:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(file.with_suffix(".lock")):
+                if not file.exists():
+                    _write(file, secrets.token_hex(8).encode())
+        return file.read_text() if file.is_file() else ""
+
     @contextmanager
     def _locked(self, config: RunConfig, *, wait: bool) -> Iterator[None]:
-        locks = self.root / ".locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(locks / f"{config.key()}.lock", timeout=-1 if wait else 0):
+        file = self.lock_file(config)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(file, timeout=-1 if wait else 0):
             yield
 
 

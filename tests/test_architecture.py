@@ -8,16 +8,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Along a chain, no module reaches one that comes after it, itself or through others.
 CHAINS = (
-    "arrays reference ops stats centring variability metrics depth bound probe train store parallel progress cli",
+    "arrays reference ops stats centring variability metrics depth bound cli",
+    "arrays reference ops stats centring variability metrics probe train store remote parallel progress cli",
     "stats centring geometry metrics probe",
     "stats centring classifier metrics probe",
     "stats centring spectrum metrics probe",
-    "stats centring variability named config probe train store parallel progress cli",
-    "config record data train store parallel progress report cli",
-    "config record models train store parallel progress report cli",
+    "stats centring variability named config probe train store remote parallel progress cli",
+    "config record data train store remote parallel progress report cli",
+    "config record models train store remote executors report cli",
+    "work remote parallel progress report cli",
     "arrays addresses reference native native_cuda ops stats metrics contenders bench bench_sections bench_report cli",
 )
-ABOVE_STORE = {"parallel", "progress", "report", "page", "cli", "__init__", "__main__"}
+ABOVE_STORE = {"remote", "executors", "parallel", "progress", "report", "page", "cli", "__init__", "__main__"}
 
 
 def imported(path):

@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ncharness import Store
+from ncharness import RunConfig, Store
 
 ROOT = Path(__file__).parent.parent
 CLAIM_FILE = """
@@ -159,6 +163,39 @@ def test_workers_of_xdist_end_in_the_same_rows(first_table: list[dict[str, str]]
     assert result.stdout.count("claims at scale small") == 1
 
 
+def test_runs_of_the_claims_go_through_an_executor(
+    trained_store: Path,
+    first_table: list[dict[str, str]],
+    tmp_path: Path,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("submitit")
+    root, asked = tmp_path / "runs", list[tuple[str, Path]]()
+
+    class Copying:
+        """Has every run at hand, as pytest inside pytest had better train nothing."""
+
+        def submit(self, _: object, *arguments: Any) -> "Future[Any]":
+            finished = Store(trained_store).path(RunConfig.from_dict(arguments[2]))
+            shutil.copytree(finished, root / finished.name)
+            future: Future[Any] = Future()
+            future.set_result(("done",))
+            return future
+
+    @contextmanager
+    def opened(name: str, folder: Path) -> Iterator[Copying]:
+        asked.append((name, folder))
+        yield Copying()
+
+    monkeypatch.setattr("ncharness.executors.opened", opened)
+    monkeypatch.setattr("multiprocessing.get_context", lambda _: pytest.fail("a process was about to be started"))
+    result = run_inside(pytester, write_claims(tmp_path / "claims", epochs=2), root, "--executor", "slurm:time=5")
+    assert result.ret == 0, result.stdout.str()
+    assert asked == [("slurm:time=5", root / ".slurm")]
+    assert table_of(root) == first_table
+
+
 def test_a_part_of_the_claims_does_not_overwrite_the_whole(
     trained_store: Path, tmp_path: Path, pytester: pytest.Pytester
 ) -> None:
@@ -195,6 +232,7 @@ def test_plan_lists_the_runs_and_trains_nothing(trained_store: Path, tmp_path: P
         (["--data-root", "no/such/place"], "ERROR: --data-root: there is no directory no/such/place"),
         (["--jobs", "0"], "ERROR: --jobs: expected at least 1, got 0"),
         (["--plan", "-n", "2"], "ERROR: --plan: works without -n"),
+        (["--executor", "threads"], "ERROR: --executor: expected processes, dask:<host>:<port> or slurm"),
     ],
 )
 def test_wrong_options_are_one_clear_line(pytester: pytest.Pytester, arguments: list[str], message: str) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ncharness import RunConfig, Store, grid
-from ncharness.parallel import Event, TrainingFailedError, available_cpus, ensure, estimated_seconds, missing
+from ncharness.parallel import available_cpus, ensure, estimated_seconds, missing
+from ncharness.work import Event, TrainingFailedError
 
 
 def test_two_processes_train_every_run_once_with_the_bits_of_one(tiny: RunConfig, tmp_path: Path) -> None:

@@ -294,6 +294,16 @@ def test_the_store_lists_what_it_holds(store: Store, config: RunConfig) -> None:
     assert "corrupt" in found["1111111111"][1]
 
 
+def test_a_store_tells_itself_from_others_for_good(tmp_path: Path) -> None:
+    store, other = Store(tmp_path / "store"), Store(tmp_path / "other")
+    assert store.identity() == ""
+    assert not store.root.exists()
+    word = store.identity(create=True)
+    assert len(word) == 16
+    assert store.identity() == store.identity(create=True) == Store(store.root).identity() == word
+    assert other.identity(create=True) != word
+
+
 def test_the_root_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("NCHARNESS_RUNS", raising=False)
     assert Store().root == Path("runs")
