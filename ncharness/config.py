@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a change of the code changes the rows that a configuration yields: older runs become stale."""
 
 SCHEDULES: dict[str, tuple[tuple[float, ...], float]] = {

@@ -2,9 +2,10 @@
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -103,12 +104,14 @@ class LayerReport:
     """What `measure_layers` found, by layer in the order of execution.
 
     `predicted` (n,) is the argmax of the network's own output for each training sample, in the order of the batches;
-    `held_out_...` are None without held-out batches. The held-out NCC error uses the training set's class means.
+    `held_out_...` are None without held-out batches. The held-out NCC error uses the training set's class means, the
+    held-out CDNV and statistics only the held-out samples.
     """
 
     stats: dict[str, ClassStats]
     ncc_error: dict[str, float]
     predicted: Tensor
+    held_out_stats: dict[str, ClassStats] | None = None
     held_out_ncc_error: dict[str, float] | None = None
     held_out_predicted: Tensor | None = None
 
@@ -119,7 +122,12 @@ class LayerReport:
     @property
     def cdnv(self) -> dict[str, float]:
         """The class-distance normalised variance of each layer on the training batches."""
-        return {name: float(cdnv(stats)) for name, stats in self.stats.items()}
+        return _cdnv(self.stats)
+
+    @property
+    def held_out_cdnv(self) -> dict[str, float] | None:
+        """That of each layer on the held-out batches; None without them."""
+        return None if self.held_out_stats is None else _cdnv(self.held_out_stats)
 
     def effective_depth(self, *, eps: float) -> int | None:
         """The first of the layers, counted from 1, whose training NCC error is at most `eps`; None if none is."""
@@ -150,14 +158,24 @@ def measure_layers(
             warn_of_non_finite(layer_stats)
         if held_out is None:
             return LayerReport(stats=stats, ncc_error=errors, predicted=predicted)
-        held_errors, held_predicted, _ = _sweep_scores(model, held_out, stats, argument="held_out")
+        held_stats = _empty_like(stats)
+        held_errors, held_predicted, _ = _sweep_scores(model, held_out, stats, argument="held_out", add_to=held_stats)
     return LayerReport(
         stats=stats,
         ncc_error=errors,
         predicted=predicted,
+        held_out_stats=held_stats,
         held_out_ncc_error=held_errors,
         held_out_predicted=held_predicted,
     )
+
+
+def _cdnv(stats: Mapping[str, ClassStats]) -> dict[str, float]:
+    return {name: float(cdnv(of)) for name, of in stats.items()}
+
+
+def _empty_like(stats: Mapping[str, ClassStats]) -> dict[str, ClassStats]:
+    return {name: ClassStats.empty(*of.mean.shape, device=of.mean.device) for name, of in stats.items()}
 
 
 def _pair(batch: object) -> tuple[Tensor, Tensor]:
@@ -199,8 +217,14 @@ def _sweep_stats(
 
 
 def _sweep_scores(
-    model: nn.Module, batches: Batches, stats: dict[str, ClassStats], *, argument: str
+    model: nn.Module,
+    batches: Batches,
+    stats: dict[str, ClassStats],
+    *,
+    argument: str,
+    add_to: Mapping[str, ClassStats] = MappingProxyType({}),
 ) -> tuple[dict[str, float], Tensor, Tensor]:
+    """The NCC errors of a sweep by the centres of `stats`; its own statistics are added to `add_to`."""
     nearest = {name: ops.nearest_centre(of.mean) for name, of in stats.items()}
     wrong = {name: of.count.new_zeros(()) for name, of in stats.items()}
     seen_labels: list[Tensor] = []
@@ -210,6 +234,8 @@ def _sweep_scores(
         x = as_features(output.flatten(1))
         y = as_labels(seen_labels[-1], x)
         wrong[name] += (nearest[name](x) != y).sum()
+        if (of := add_to.get(name)) is not None:
+            ops.class_update(x, y, of.count, of.mean, of.scatter)
 
     with _hooked(model, list(stats), score):
         for inputs, labels in map(_pair, batches):

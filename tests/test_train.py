@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ncharness import RunConfig, data, measure
+from ncharness import RunConfig, data, measure, ncc_accuracy
 from ncharness.data import Dataset
 from ncharness.models import build
 from ncharness.record import Row
@@ -57,7 +57,7 @@ def test_epoch_zero_and_the_last_epoch_are_measured(tiny: RunConfig) -> None:
 def test_rows_are_every_layer_and_the_network(tiny: RunConfig) -> None:
     found = [row[1:4] for row in rows(tiny) if row.epoch == 4]
     layers = [f"block{i:02d}.pre_bn" for i in (1, 2, 3)]
-    kinds = (("train", "ncc_error"), ("train", "cdnv"), ("test", "ncc_error"))
+    kinds = (("train", "ncc_error"), ("train", "cdnv"), ("test", "ncc_error"), ("test", "cdnv"))
     expected = [(layer, split, metric) for (split, metric), layer in itertools.product(kinds, layers)]
     assert found[:-3] == expected
     assert found[-3:] == [
@@ -77,9 +77,15 @@ def test_measurement_is_of_the_fixed_noisy_training_set_in_eval_mode(tiny: RunCo
     model.eval()
     found = {row[1:4]: row.value for row in measurement(model, config, noisy, epoch=4)}
     with torch.no_grad():
-        features = model[: list(dict(model.named_children())).index("block02") + 1](noisy.train_x)
+        below = model[: list(dict(model.named_children())).index("block02") + 1]
+        features, held_out = below(noisy.train_x), below(noisy.test_x)
         wrong = model(noisy.train_x).argmax(1)
     direct = measure(features, noisy.train_y, 10)
+    test_accuracy = ncc_accuracy(held_out, noisy.test_y, direct.stats)
+    assert found["block02.out", "test", "ncc_error"] == pytest.approx(1 - float(test_accuracy))
+    assert found["block02.out", "test", "cdnv"] == pytest.approx(
+        float(measure(held_out, noisy.test_y, 10).cdnv), rel=1e-6
+    )
     assert found["block02.out", "train", "ncc_error"] == pytest.approx(1 - float(direct.ncc_accuracy))
     assert found["block02.out", "train", "cdnv"] == pytest.approx(float(direct.cdnv), rel=1e-6)
     assert found["network", "train", "error"] == pytest.approx(float((wrong != noisy.train_y).double().mean()))
@@ -144,5 +150,7 @@ def test_convolutional_networks_train_and_are_measured(arch: str) -> None:
     config = RunConfig(arch=arch, depth=2, width=4, n_train=130, epochs=2, measurements=2)
     last = [row for row in rows(config) if row.epoch == 2]
     point = "out" if arch == "convres" else "pre_bn"
-    assert [row.layer for row in last if row.metric == "cdnv"] == [f"block01.{point}", f"block02.{point}"]
+    for split in ("train", "test"):
+        layers = [row.layer for row in last if (row.metric, row.split) == ("cdnv", split)]
+        assert layers == [f"block01.{point}", f"block02.{point}"]
     assert all(0 <= row.value <= 1 for row in last if row.metric != "cdnv")
