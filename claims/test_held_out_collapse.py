@@ -61,8 +61,10 @@ def judge(runs: Sequence[Run], order: slice = slice(None)) -> Verdict:
         shares["test NCC error"].append(late_share(errors))
         shares["test CDNV"].append(late_share(collapse))
         correlations.append(float(spearmanr(errors, collapse).statistic))
-    parts = {name: equivalence(values, margin=LATE, alpha=ALPHA) for name, values in shares.items()}
-    return weakest({**parts, "rank correlation": superiority(correlations, margin=MARGIN, alpha=ALPHA)})
+    parts = {"rank correlation": superiority(correlations, margin=MARGIN, alpha=ALPHA)}
+    for name, values in shares.items():
+        parts[f"late share of {name}"] = equivalence(values, margin=LATE, alpha=ALPHA)
+    return weakest(parts)
 
 
 def test_test_ncc_and_test_cdnv_saturate_together(
