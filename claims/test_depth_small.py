@@ -26,7 +26,7 @@ CLAIM = Claim(
     power=power("superiority", effect=1.0, sd=0.2, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
     precondition="training error at most 0.01",
     suite="headline",
-    figure="depth-by-depth",
+    figure="ncc-by-layer",
 )
 SETTINGS = {
     "small": [
