@@ -20,7 +20,7 @@ CLAIM = Claim(
     title="All top layers separate the training set",
     statement=f"In networks deeper than {THRESHOLD} layers, every layer from the {THRESHOLD}th to the last classifies "
     "the training set by nearest class centres with an error of at most eps.",
-    source="arXiv:2301.04605 and the figure of 2202.09028 v9",
+    source="arXiv:2301.04605; arXiv:2202.09028 v9, figure",
     quantity=f"per seed, eps minus the largest train NCC error of the layers {THRESHOLD} to L of all its networks",
     test="superiority",
     margin=MARGIN,
