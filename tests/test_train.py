@@ -77,17 +77,19 @@ def test_measurement_is_of_the_fixed_noisy_training_set_in_eval_mode(tiny: RunCo
     model.eval()
     found = {row[1:4]: row.value for row in measurement(model, config, noisy, epoch=4)}
     with torch.no_grad():
-        below = model[: list(dict(model.named_children())).index("block02") + 1]
-        features, held_out = below(noisy.train_x), below(noisy.test_x)
         wrong = model(noisy.train_x).argmax(1)
-    direct = measure(features, noisy.train_y, 10)
-    test_accuracy = ncc_accuracy(held_out, noisy.test_y, direct.stats)
-    assert found["block02.out", "test", "ncc_error"] == pytest.approx(1 - float(test_accuracy))
-    assert found["block02.out", "test", "cdnv"] == pytest.approx(
-        float(measure(held_out, noisy.test_y, 10).cdnv), rel=1e-6
-    )
-    assert found["block02.out", "train", "ncc_error"] == pytest.approx(1 - float(direct.ncc_accuracy))
-    assert found["block02.out", "train", "cdnv"] == pytest.approx(float(direct.cdnv), rel=1e-6)
+        for layer in ("block01", "block02", "block03"):  # all: a layer's numbers under another's name would show
+            below = model[: list(dict(model.named_children())).index(layer) + 1]
+            features, held_out = below(noisy.train_x), below(noisy.test_x)
+            direct, test_direct = measure(features, noisy.train_y, 10), measure(held_out, noisy.test_y, 10)
+            test_accuracy = float(ncc_accuracy(held_out, noisy.test_y, direct.stats))
+            assert test_accuracy != float(test_direct.ncc_accuracy), "else this could not tell whose centres were used"
+            assert {kind[1:]: value for kind, value in found.items() if kind[0] == f"{layer}.out"} == {
+                ("train", "ncc_error"): pytest.approx(1 - float(direct.ncc_accuracy)),
+                ("train", "cdnv"): pytest.approx(float(direct.cdnv), rel=1e-6),
+                ("test", "ncc_error"): pytest.approx(1 - test_accuracy),
+                ("test", "cdnv"): pytest.approx(float(test_direct.cdnv), rel=1e-6),
+            }
     assert found["network", "train", "error"] == pytest.approx(float((wrong != noisy.train_y).double().mean()))
     assert found["network", "train", "clean_error"] == pytest.approx(
         float((wrong != noisy.train_y_clean).double().mean())
