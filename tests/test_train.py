@@ -117,8 +117,10 @@ def test_learning_rate_zero_changes_no_weight_but_batch_norm_statistics(tiny: Ru
 
 
 def test_the_optimiser_is_sgd_with_momentum_and_weight_decay(tiny: RunConfig) -> None:
-    """One epoch by hand: v = m v + (g + wd w), w -= lr v."""
-    config, samples = tiny.replace(epochs=1, n_train=150), dataset(tiny.replace(n_train=150))
+    """One epoch by hand, on labels some of which are wrong: v = m v + (g + wd w), w -= lr v."""
+    config = tiny.replace(epochs=1, n_train=150, noise=0.3)
+    samples = dataset(config)
+    assert samples.noise_mask.any()
     states = train(config, samples)
     start = copy.deepcopy(next(states).model)
     final = next(states).model
