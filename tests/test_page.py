@@ -194,21 +194,23 @@ def article(text, claim):
 
 
 def test_a_claim_has_its_figure_its_runs_and_where_they_come_from_in_its_own_section():
-    other = halving_run(RunConfig(depth=6, data="mnist1d"))
+    others = [halving_run(config) for config in grid(RunConfig(data="mnist1d"), depth=[4, 6])]
     mine = [run for run in RUNS if run.config.data == "digits"]
     row = dataclasses.replace(ROW, figure="depth-by-depth", runs=[run.config.key() for run in mine])
-    text = page(ordered([row, CONTROL, MISSING]), [*mine, other])
+    text = page(ordered([row, CONTROL, MISSING]), [*mine, *others])
     own = article(text, ROW.claim)
     assert own.count("<figure>") == 1
     assert "<strong>Effective depth against L:</strong> digits, MLP-L-256" in own
     for run in mine:
         assert f'<a href="#run-{run.config.key()}">{run.config.name()}</a> <code>{run.config.key()}</code>' in own
-    assert other.config.key() not in own
+    assert "mnist1d" not in own, "the figure is of the claim's own runs"
+    assert not any(run.config.key() in own for run in others)
     for words in ("version: 1.2.3", "commit: abc1234", "torch: 2.6.0", "device: -"):
         assert f"<span>{words}</span>" in own
     assert "<figure>" not in article(text, MISSING.claim)
     rest = text[text.index('<section id="figures"') :]
     assert "digits, MLP" in rest
+    assert "Effective depth against L:</strong> mnist1d" in rest
     assert "Effective depth against L:</strong> digits" not in rest, "it stands with its claim"
 
 
