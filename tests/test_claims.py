@@ -282,17 +282,16 @@ def test_a_row_of_several_parts_and_no_eps(trained_store: Path, tmp_path: Path, 
     assert row["reason"].endswith("; two: SUPPORTED")
 
 
-def test_data_that_is_not_there_is_skipped_with_the_reason_and_not_planned(
-    trained_store: Path, tmp_path: Path, pytester: pytest.Pytester
-) -> None:
+def test_data_that_is_not_there_is_skipped_with_the_reason_and_not_planned(trained_store: Path, tmp_path: Path) -> None:
+    """In processes of their own: torchvision, which looks for the files, cannot be imported twice in one."""
     folder = with_paper(tmp_path / "claims")
     empty = tmp_path / "data"
     empty.mkdir()
     arguments = ["--suite", "paper", "--data-root", str(empty)]
-    printed = run_inside(pytester, folder, trained_store, *arguments, "-rs").stdout.str()
+    printed = run_pytest(folder, trained_store, *arguments, "-rs").stdout
     assert "SKIPPED [2]" in printed
     assert "MNIST/raw" in printed
-    printed = run_inside(pytester, folder, trained_store, *arguments, "--plan").stdout.str()
+    printed = run_pytest(folder, trained_store, *arguments, "--plan").stdout
     assert "5 runs for 6 tests, 5 cached" in printed
 
 
