@@ -16,7 +16,8 @@ import pytest
 from rich.console import Console
 
 from ncharness import RunConfig, Store, Verdict
-from ncharness.claim import Setting
+from ncharness.claim import SUITES, Setting
+from ncharness.data import NEED_ROOT, load
 from ncharness.depth import EPS_SWEEP
 from ncharness.executors import NAMES, check, opened
 from ncharness.parallel import available_cpus, ensure, estimated_seconds, missing
@@ -27,12 +28,20 @@ from ncharness.verdict import INCONCLUSIVE, NOT_APPLICABLE, holm
 from ncharness.work import Source, TrainingFailedError
 
 SCALES = ("small",)
+LEFT_OUT = pytest.StashKey[int]()
+UNAVAILABLE = pytest.StashKey[dict[str, str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("claims")
     group.addoption(
         "--scale", default="small", metavar="{" + ",".join(SCALES) + "}", help="settings to test the claims in"
+    )
+    group.addoption(
+        "--suite",
+        default=SUITES[0],
+        metavar="{" + ",".join(SUITES) + "}",
+        help="which claims: %(default)s; a file or a test that is named on the command line always runs",
     )
     group.addoption("--plan", action="store_true", help="list the runs that are needed, train and judge nothing")
     group.addoption(
@@ -47,9 +56,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    scale, jobs, root = (config.getoption(name) for name in ("--scale", "--jobs", "--data-root"))
-    if scale not in SCALES:
-        raise pytest.UsageError(f"--scale: expected {' or '.join(SCALES)}, got {scale!r}")
+    jobs, root = config.getoption("--jobs"), config.getoption("--data-root")
+    for option, allowed in (("--scale", SCALES), ("--suite", SUITES)):
+        if (value := config.getoption(option)) not in allowed:
+            raise pytest.UsageError(f"{option}: expected {' or '.join(allowed)}, got {value!r}")
     if jobs is not None and jobs < 1:
         raise pytest.UsageError(f"--jobs: expected at least 1, got {jobs}")
     if root is not None and not root.is_dir() and not config.getoption("--download"):
@@ -67,12 +77,57 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "setting" in metafunc.fixturenames:
         settings = metafunc.module.SETTINGS[metafunc.config.getoption("--scale")]
-        metafunc.parametrize("setting", settings, ids=str)
+        cases = []
+        for setting in settings:
+            used = sorted({config.data for config in (*setting.runs, *setting.control_runs)} & set(NEED_ROOT))
+            missing = [why for data in used if (why := unavailable(data, metafunc.config))]
+            marks = [pytest.mark.skip(reason=missing[0])] if missing else []
+            cases.append(pytest.param(setting, id=str(setting), marks=marks))
+        metafunc.parametrize("setting", cases)
+
+
+def unavailable(data: str, config: pytest.Config) -> str:
+    """Why a data set that needs a root cannot be read with these options, or an empty string."""
+    root, download = config.getoption("--data-root"), config.getoption("--download")
+    if not (root or os.environ.get("NCHARNESS_DATA")):
+        return f"{data} needs --data-root"
+    known = config.stash.setdefault(UNAVAILABLE, {})
+    if data not in known:
+        try:
+            load(data, n_train=1, root=root, download=download)
+            known[data] = ""
+        except (FileNotFoundError, ModuleNotFoundError) as error:
+            known[data] = str(error)
+    return known[data]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the claims of larger suites, but none whose file or test was named on the command line."""
+    wanted = SUITES[: SUITES.index(config.getoption("--suite")) + 1]
+    paths = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
+    named = {path.resolve() for path in paths if path.is_file()}
+
+    def stays(item: pytest.Item) -> bool:
+        claim = getattr(getattr(item, "module", None), "CLAIM", None)
+        return claim is None or claim.suite in wanted or item.path.resolve() in named
+
+    if left_out := [item for item in items if not stays(item)]:
+        config.hook.pytest_deselected(items=left_out)
+        config.stash[LEFT_OUT] = len(left_out)
+        items[:] = [item for item in items if stays(item)]
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
+    if not config.stash.get(LEFT_OUT, 0):
+        return None
+    return f"suite {config.getoption('--suite')}: {config.stash[LEFT_OUT]} tests of larger suites left out"
 
 
 def planned(session: pytest.Session) -> list[RunConfig]:
-    """The runs that the collected tests need, each once."""
-    settings = [item.callspec.params.get("setting") for item in session.items if hasattr(item, "callspec")]
+    """The runs that the collected tests need, each once; none for those that are skipped for want of data."""
+    items = [item for item in session.items if item.get_closest_marker("skip") is None]
+    settings = [item.callspec.params.get("setting") for item in items if hasattr(item, "callspec")]
     used = [setting for setting in settings if isinstance(setting, Setting)]
     configs = [config for setting in used for config in (*setting.runs, *setting.control_runs)]
     return list({config.key(): config for config in configs}.values())
@@ -137,12 +192,14 @@ def runs(trained: dict[str, Run]) -> Callable[[Sequence[RunConfig]], list[Run]]:
 def verdict(request: pytest.FixtureRequest, setting: Setting) -> Callable[..., Verdict]:
     """Judges a claim at its own eps and over the sweep, records that for the table, and returns it to be asserted on.
 
+    Where no eps enters, there is nothing to sweep over, and `judge` is called with None.
+
     A claim that is INCONCLUSIVE or NOT APPLICABLE skips its test with the reason. A control is given a sentence that
     says what it is, and leaves everything to its assertion.
     """
     claim = request.module.CLAIM
 
-    def record(judge: Callable[[float], Verdict], *, control: str = "") -> Verdict:
+    def record(judge: Callable[[float | None], Verdict], *, control: str = "") -> Verdict:
         result = judge(setting.eps)
         used = (setting.control_runs or setting.runs) if control else setting.runs
         row = ClaimRow(
@@ -156,18 +213,19 @@ def verdict(request: pytest.FixtureRequest, setting: Setting) -> Callable[..., V
             quantity=claim.quantity,
             precondition="none: it is a control" if control else claim.precondition,
             power=None if control else claim.power,
-            test=claim.test,
+            figure="" if control else claim.figure,
+            test=claim.test if result.margin is None else result.test,  # a claim of several parts has several
             eps=setting.eps,
             effect=result.effect,
             low=result.low,
             high=result.high,
-            margin=claim.margin,
+            margin=claim.margin if result.margin is None else result.margin,
             alpha=claim.alpha,
             n=result.n,
             verdict=result.outcome.value,
             p=result.p,
             reason=result.reason,
-            sweep=tuple((eps, judge(eps).outcome.value) for eps in EPS_SWEEP),
+            sweep=() if setting.eps is None else tuple((eps, judge(eps).outcome.value) for eps in EPS_SWEEP),
             values=result.values,
             runs=tuple(config.key() for config in used),
         )
@@ -207,7 +265,8 @@ class Summary:
         table, page = self.places(store, rows)
         write_csv(rows, table)
         write_report(rows, finished, page)
-        terminalreporter.section(f"claims at scale {self.config.getoption('--scale')}")
+        scale, suite = (self.config.getoption(name) for name in ("--scale", "--suite"))
+        terminalreporter.section(f"claims at scale {scale}, suite {suite}")
         print_table(rows, terminalreporter._tw._file)
         terminalreporter.line(f"rows: {table}   page: {page}")
 

@@ -30,6 +30,8 @@ CLAIM = Claim(
     alpha=ALPHA,
     power=power("equivalence", effect=0.8, sd=0.25, n=len(SEEDS), margin=MARGIN, alpha=ALPHA, max_difference=WORST),
     precondition="training error at most 0.01, and a separable layer in every seed at each L where any seed has one",
+    suite="headline",
+    figure="depth-by-depth",
 )
 SETTINGS = {
     "small": [

@@ -27,6 +27,8 @@ CLAIM = Claim(
     alpha=ALPHA,
     power=power("trend", effect=2.4, sd=0.4, n=len(SEEDS), margin=MIN_RISE, alpha=ALPHA, n_levels=len(NOISE)),
     precondition="training error on the noisy labels at most 0.01",
+    suite="headline",
+    figure="depth-by-noise",
 )
 SETTINGS = {
     "small": [

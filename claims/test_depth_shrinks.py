@@ -26,6 +26,8 @@ CLAIM = Claim(
     alpha=ALPHA,
     power=power("superiority", effect=3.5, sd=0.5, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
     precondition="training error at most 0.01",
+    suite="headline",
+    figure="depth-by-epoch",
 )
 
 

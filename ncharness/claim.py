@@ -9,6 +9,23 @@ from ncharness.record import Run
 FITTED = 0.01
 """A network has fitted its training labels when its training error is at most this."""
 
+SUITES = ("headline", "paper", "all")
+"""The suites of claims, each with all of those before it: minutes, the claims of arXiv:2202.09028, everything."""
+
+_DIGITS = RunConfig(data="digits", n_train=1400, width=128, epochs=150)
+_CONV = _DIGITS.replace(arch="conv", width=16, epochs=60)
+_MNIST = RunConfig(data="mnist", n_train=1000, width=128, epochs=150)
+SMALL = {
+    "digits": _DIGITS,
+    "digits-conv": _CONV,
+    "digits-convres": _CONV.replace(arch="convres"),
+    "mnist1d": RunConfig(data="mnist1d", n_train=4000, width=200, epochs=150),
+    "mnist1d-2000": RunConfig(data="mnist1d", n_train=2000, width=200, epochs=100),
+    "mnist": _MNIST,
+    "fashion_mnist": _MNIST.replace(data="fashion_mnist"),
+}
+"""The networks of the small scale by setting, 8 layers deep, which the claims share: equal runs are trained once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
@@ -24,6 +41,8 @@ class Claim:
     alpha: float
     power: float  # at the effect and spread named in the claim's file
     precondition: str
+    suite: str = "paper"  # the smallest of SUITES that it belongs to
+    figure: str = ""  # the figure that people know it by, one of figures.NAMED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +50,7 @@ class Setting:
     """Where a claim is tested: a name, the threshold that decides, the runs it needs and those of its control."""
 
     name: str
-    eps: float
+    eps: float | None  # None: no threshold enters, and there is nothing to sweep over
     runs: Sequence[RunConfig]
     control_runs: Sequence[RunConfig] = ()  # only what the claim itself does not need
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ncharness.named import check_names
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised when a change of the code changes the rows that a configuration yields: older runs become stale."""
 
 SCHEDULES: dict[str, tuple[tuple[float, ...], float]] = {

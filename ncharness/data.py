@@ -78,7 +78,9 @@ _TORCHVISION = {
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
-KNOWN = ("digits", "mnist1d", *_TORCHVISION, "folder:<path>", "shuffled:<name>")
+NEED_ROOT = tuple(_TORCHVISION)
+"""The sets that are read from a torchvision data root."""
+KNOWN = ("digits", "mnist1d", *NEED_ROOT, "folder:<path>", "shuffled:<name>")
 
 
 def load(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,14 @@ class Trace:
     epochs: tuple[int, ...]
     errors: Array  # (epochs, L): training NCC error of layers 1..L
     accuracy: Array  # (epochs,): training accuracy of the network itself; NaN where it was not measured
+    others: Mapping[tuple[str, str], Array] = field(
+        default_factory=dict
+    )  # by (metric, split), as `errors`; NaN likewise
+
+    def of(self, metric: str, split: str) -> Array:
+        """(epochs, L): a metric of layers 1..L on a split; NaN where it was not measured."""
+        nowhere = np.full_like(self.errors, math.nan)
+        return self.errors if (metric, split) == ("ncc_error", "train") else self.others.get((metric, split), nowhere)
 
 
 @dataclass(frozen=True)
@@ -45,16 +53,25 @@ class Family:
 
 def trace(run: Run, point: str) -> Trace | None:
     """The run as the figures see it at a capture point; None where no layer was measured there."""
-    errors, accuracy = {}, {}
-    for epoch in run.epochs:
-        with suppress(KeyError):  # not every measurement needs to be there at every epoch
-            profile = run.profile(epoch=epoch, point=point)
-            if len(profile) == run.config.depth:
-                errors[epoch], accuracy[epoch] = profile, math.nan
-                accuracy[epoch] = 1.0 - run.scalar(epoch=epoch)
+    layers: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for row in run.rows:
+        if row.layer.endswith(f".{point}"):
+            layers.setdefault((row.metric, row.split), {}).setdefault(row.epoch, []).append(row.value)
+    # Not every measurement needs to be there at every epoch.
+    whole = {kind: {e: v for e, v in by.items() if len(v) == run.config.depth} for kind, by in layers.items()}
+    errors = whole.pop(("ncc_error", "train"), {})
     if not errors:
         return None
-    return Trace(run.config, point, tuple(errors), np.array([*errors.values()]), np.array([*accuracy.values()]))
+    epochs, unknown = sorted(errors), [math.nan] * run.config.depth
+    accuracy = []
+    for epoch in epochs:
+        accuracy.append(math.nan)
+        with suppress(KeyError):
+            accuracy[-1] = 1.0 - run.scalar(epoch=epoch)
+    others = {kind: np.array([by.get(epoch, unknown) for epoch in epochs]) for kind, by in whole.items()}
+    return Trace(
+        run.config, point, tuple(epochs), np.array([errors[epoch] for epoch in epochs]), np.array(accuracy), others
+    )
 
 
 def group(traces: Iterable[Trace], **free: Any) -> list[Family]:
@@ -70,9 +87,9 @@ def group(traces: Iterable[Trace], **free: Any) -> list[Family]:
     for config, point in sorted(trained, key=lambda key: _order(*key)):
         name = f"{config.data}, {config.arch.upper()}-L-{'H' if 'width' in free else config.width}"
         alike = [other.to_dict() for other, _ in trained if (other.data, other.arch) == (config.data, config.arch)]
-        for field, value in config.to_dict().items():
-            if field not in SHOWN and any(other[field] != value for other in alike):
-                name += f", {field.replace('_', ' ')} {value}"
+        for key, value in config.to_dict().items():
+            if key not in SHOWN and any(other[key] != value for other in alike):
+                name += f", {key.replace('_', ' ')} {value}"
         if len({at for _, at in trained}) > 1:
             name += f", {point}"
         about = f"{name}; {_samples(config)}{config.epochs} epochs, layers taken at {point}"

@@ -5,47 +5,23 @@ drawn only where its runs exist, and its caption says what is in it, over how ma
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import colormaps, rc_context
+from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
-from ncharness import families
+from ncharness import collapse_figures, families
 from ncharness.depth import EPS_SWEEP, interpolated_depth
 from ncharness.families import Array, Family, Groups, Trace, by, seeds
+from ncharness.panels import GREY, MARKERS, STYLE, Colour, Drawn, band, blank_panels, epoch_axis, layer_bar, shades
 from ncharness.record import Run
 
-Colour = tuple[float, float, float, float]
 Depths = Mapping[float, Sequence[float | None]]  # by x, of every seed
-GREY = "#8a8a8a"
-MARKERS = ("o", "s", "D", "^", "v", "P")
-STYLE: dict[Any, Any] = {
-    "axes.edgecolor": GREY,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 9,
-    "font.size": 9,
-    "grid.color": "#e6e6e6",
-    "legend.frameon": False,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4,
-    "text.parse_math": False,
-}
 DOTS = "hollow where they have no depth; bars: mean and 95 % t-interval, only where every seed has one."
-
-
-class Drawn(NamedTuple):
-    """A figure with the words that go around it."""
-
-    title: str
-    caption: str
-    figure: Figure
 
 
 def figures(runs: Iterable[Run], *, eps: Sequence[float] = EPS_SWEEP) -> list[Drawn]:
@@ -70,43 +46,6 @@ def figures(runs: Iterable[Run], *, eps: Sequence[float] = EPS_SWEEP) -> list[Dr
     return [one for one in drawn if one is not None]
 
 
-def _colours(count: int) -> list[Colour]:
-    """Dark to light, told apart by lightness alone: readable to the colour-blind and in grey."""
-    shares = [0.3] if count == 1 else [0.88 * (i / (count - 1)) ** 0.8 for i in range(count)]
-    return [colormaps["viridis"](share) for share in shares]
-
-
-def _panels(count: int, x: str, y: str) -> tuple[Figure, list[Axes]]:
-    """A figure that a phone can show: `count` panels of one scale, in at most two columns, axes named x and y."""
-    columns = min(count, 2)
-    rows = math.ceil(count / columns)
-    figure = Figure(figsize=(4.8, 0.9 + (1.7 if count > 1 else 2.3) * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
-    for unused in axes[count:]:
-        unused.remove()
-        axes[count - columns].tick_params(labelbottom=True)
-    for ax in axes[max(count - columns, 0) : count]:
-        ax.set_xlabel(x)
-    figure.supylabel(y, fontsize=9)
-    return figure, axes[:count]
-
-
-def _epoch_axis(ax: Axes, last: int) -> None:
-    powers = [10**k for k in range(len(str(last))) if 10**k <= last / 2]
-    ax.set_xscale("symlog", linthresh=1, linscale=0.4)
-    ax.set_xticks([0, *powers, last], [str(epoch) for epoch in (0, *powers, last)])
-    ax.set_xlim(-0.2, last * 1.15)
-    ax.minorticks_off()
-
-
-def _band(ax: Axes, x: Sequence[float], values: Array, **line: Any) -> None:
-    """The mean over seeds (axis 0) as a line, smallest to largest seed as a band; NaN are left out."""
-    known = np.ma.masked_invalid(values)
-    ax.plot(x, known.mean(axis=0), **line)
-    if len(values) > 1:
-        ax.fill_between(x, known.min(axis=0), known.max(axis=0), color=line["color"], alpha=0.18, linewidth=0)
-
-
 def curves_by_depth(family: Family) -> Drawn | None:
     """Train NCC accuracy of every layer over epochs, one panel per L, clean labels: the paper's Figure 1."""
     panels = {f"L = {L}": traces for L, traces in by(family.traces, "depth", noise=0.0).items()}
@@ -125,21 +64,17 @@ def curves_by_noise(family: Family) -> Drawn | None:
 def _curves(family: Family, panels: Mapping[str, Sequence[Trace]], title: str, setting: str) -> Drawn | None:
     if not panels:
         return None
-    figure, axes = _panels(len(panels), "epoch", "train NCC accuracy")
+    figure, axes = blank_panels(len(panels), "epoch", "train NCC accuracy")
     layers = max(trace.config.depth for traces in panels.values() for trace in traces)
-    colours = _colours(layers)
+    colours = layer_bar(figure, axes, layers)
     for ax, (label, traces) in zip(axes, panels.items(), strict=True):
         epochs, errors = families.over_epochs(traces, lambda trace: trace.errors)
         for layer in range(errors.shape[2]):
-            _band(ax, epochs, 1.0 - errors[:, :, layer], color=colours[layer])
+            band(ax, epochs, 1.0 - errors[:, :, layer], color=colours[layer])
         network = np.ma.masked_invalid(families.over_epochs(traces, lambda trace: trace.accuracy)[1])
         ax.plot(epochs, network.mean(axis=0), color="black", linewidth=1, linestyle=(0, (3, 2)))
         ax.set(title=label, ylim=(0.0, 1.03))
-        _epoch_axis(ax, epochs[-1])
-    key = ScalarMappable(BoundaryNorm([i + 0.5 for i in range(layers + 1)], layers), ListedColormap(colours))
-    bar = figure.colorbar(key, ax=axes, location="bottom", aspect=40, pad=0.03, label="layer")
-    bar.set_ticks([*range(1, layers + 1, math.ceil(layers / 12))])
-    bar.ax.tick_params(which="both", length=0)
+        epoch_axis(ax, epochs[-1])
     return Drawn(
         title,
         f"{family.about}; {setting}. Lines: mean over {seeds(panels.values())}, one colour per layer; bands: smallest "
@@ -153,10 +88,10 @@ def final_profiles(family: Family) -> Drawn | None:
     groups = by(family.traces, "depth", noise=0.0)
     if not groups:
         return None
-    figure, (ax,) = _panels(1, "layer", "train NCC error")
-    for i, (L, colour) in enumerate(zip(groups, _colours(len(groups)), strict=True)):
+    figure, (ax,) = blank_panels(1, "layer", "train NCC error")
+    for i, (L, colour) in enumerate(zip(groups, shades(len(groups)), strict=True)):
         errors = np.array([trace.errors[-1] for trace in groups[L]])
-        _band(ax, range(1, L + 1), errors, color=colour, marker=MARKERS[i % len(MARKERS)], label=f"L = {L}")
+        band(ax, range(1, L + 1), errors, color=colour, marker=MARKERS[i % len(MARKERS)], label=f"L = {L}")
     seen = np.concatenate([trace.errors[-1] for traces in groups.values() for trace in traces])
     powers = [10.0**k for k in range(math.floor(math.log10(min(seen[seen > 0.0], default=0.1))), 1)]
     ax.set_yscale("symlog", linthresh=powers[0], linscale=0.5)
@@ -184,7 +119,7 @@ def depth_against_depth(family: Family, *, eps: Sequence[float]) -> Drawn | None
     groups = by(family.traces, "depth", noise=0.0)
     if len(groups) < 2:
         return None
-    series = [Series("", _colours(1)[0], families.finals(groups))]
+    series = [Series("", shades(1)[0], families.finals(groups))]
     figure = _depth_panels(series, eps, "network depth L", {L: str(L) for L in groups}, top=max(groups))
     for ax in figure.axes:
         ax.plot([*groups], [*groups], color=GREY, linewidth=1, linestyle=":", zorder=1)
@@ -213,7 +148,7 @@ def _against(
     lines = {L: line for L, line in lines.items() if len(line) > 1}
     if not lines:
         return None
-    colours = _colours(len(lines))
+    colours = shades(len(lines))
     series = [Series(f"L = {L}", colour, families.finals(lines[L])) for L, colour in zip(lines, colours, strict=True)]
     count = seeds(traces for line in lines.values() for traces in line.values())
     caption = f"{about}. {_reading(eps)} Dots: seeds, {count} each, {DOTS}"
@@ -225,12 +160,12 @@ def depth_against_epoch(family: Family, *, eps: Sequence[float]) -> Drawn | None
     groups, controls = (by(traces, "depth", noise=0.0) for traces in (family.traces, family.controls))
     if not groups:
         return None
-    colours = _colours(len(groups))
+    colours = shades(len(groups))
     series = [Series(f"L = {L}", colours[i], families.over_training(groups[L]), True) for i, L in enumerate(groups)]
     series += [Series(f"L = {L}, lr 0", GREY, families.over_training(controls[L]), True, True) for L in controls]
     figure = _depth_panels(series, eps, "epoch", {})
     for ax in figure.axes:
-        _epoch_axis(ax, max(int(epoch) for line in series for epoch in line.profiles))
+        epoch_axis(ax, max(int(epoch) for line in series for epoch in line.profiles))
     caption = (
         f"{family.about}; clean labels. {_reading(eps)} Lines: mean over {seeds(groups.values())}, bands: smallest to "
         "largest seed, both only where every seed has a depth; else dots, and a ring for those that have none."
@@ -248,7 +183,7 @@ def _reading(eps: Sequence[float]) -> str:
 def _depth_panels(
     series: Sequence[Series], eps: Sequence[float], axis: str, ticks: Mapping[float, str], *, top: int | None = None
 ) -> Figure:
-    figure, axes = _panels(len(eps), axis, "effective depth")
+    figure, axes = blank_panels(len(eps), axis, "effective depth")
     depths = [[_depths(line, threshold) for line in series] for threshold in sorted(eps)]
     if top is None:
         found = [depth for panel in depths for line in panel for at in line.values() for depth in at if depth]
@@ -297,3 +232,30 @@ def _draw(ax: Axes, line: Series, depths: Depths, marker: str, *, none: float, s
     for spots, look in ((rings, ring), (dots, {"ms": 3, "mew": 0, "color": line.colour, "alpha": 0.5})):
         if spots:
             ax.plot(*zip(*spots, strict=True), marker, **look)
+
+
+NAMED: Mapping[str, Callable[[Family], Drawn | None]] = {
+    "ncc-by-epoch": curves_by_depth,
+    "ncc-by-noise": curves_by_noise,
+    "ncc-by-layer": final_profiles,
+    "depth-by-depth": partial(depth_against_depth, eps=EPS_SWEEP),
+    "depth-by-noise": partial(depth_against_noise, eps=EPS_SWEEP),
+    "depth-by-epoch": partial(depth_against_epoch, eps=EPS_SWEEP),
+    "cdnv-by-layer": collapse_figures.cdnv_by_layer,
+    "cdnv-by-epoch": collapse_figures.cdnv_by_epoch,
+    "ncc-and-cdnv-by-layer": collapse_figures.ncc_and_cdnv_by_layer,
+    "collapse-by-width": collapse_figures.collapse_by_width,
+    "test-by-epoch": collapse_figures.held_out_by_epoch,
+}
+"""The figures that a claim can name."""
+
+
+def named(name: str, runs: Iterable[Run]) -> list[Drawn]:
+    """The figure of that name, one for each family of the runs that has it; ValueError for a name not in NAMED."""
+    if name not in NAMED:
+        raise ValueError(f"name: expected one of {', '.join(NAMED)}, got {name!r}")
+    traces = [found for run in runs for point in run.points if (found := families.trace(run, point)) is not None]
+    free = {"width": 1} if name == "collapse-by-width" else {}
+    with rc_context(STYLE):
+        drawn = [NAMED[name](family) for family in families.group(traces, **free)]
+    return [one for one in drawn if one is not None]

@@ -13,7 +13,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from ncharness.claim import FITTED
-from ncharness.figures import figures
+from ncharness.figures import figures, named
+from ncharness.panels import Drawn
 from ncharness.record import Run
 from ncharness.report import ClaimRow, count, counts, interval, number, p_value
 
@@ -51,7 +52,9 @@ def _join(content: Content) -> Html:
 
 def page(rows: Sequence[ClaimRow], runs: Sequence[Run]) -> str:
     """The whole page; rows in the order they are shown."""
-    names = {run.config.key(): run.config.name() for run in runs}
+    drawn = _drawn(rows, runs)
+    shown = {(one.title, one.caption) for ones in drawn.values() for one in ones}
+    others = [one for one in figures(runs) if (one.title, one.caption) not in shown]
     scales = [
         f"scale {scale}: {SCALES.get(scale, 'as configured')}" for scale in dict.fromkeys(row.scale for row in rows)
     ]
@@ -64,8 +67,8 @@ def page(rows: Sequence[ClaimRow], runs: Sequence[Run]) -> str:
     ]
     main = [
         _section("verdicts", "Verdicts", [_tag("p", counts(rows), class_="counts"), _verdicts(rows)]),
-        _section("claims", "Claims", _claims(rows, names)),
-        _section("figures", "Figures", _figures(runs)),
+        _section("claims", "Claims", _claims(rows, {run.config.key(): run for run in runs}, drawn)),
+        _section("figures", "Figures", _figures(others, any(drawn.values()))),
         _section("runs", "Runs", _runs(runs)),
     ]
     header = [
@@ -124,7 +127,17 @@ def _verdicts(rows: Iterable[ClaimRow]) -> Html:
     return _cards(head, lines, "verdicts")
 
 
-def _claims(rows: Iterable[ClaimRow], names: Mapping[str, str]) -> Iterable[Html]:
+def _drawn(rows: Iterable[ClaimRow], runs: Iterable[Run]) -> dict[str, list[Drawn]]:
+    """By claim, the figure that it names, of the runs of its tests and controls."""
+    drawn = {}
+    for claim, group in itertools.groupby(rows, key=lambda row: row.claim):
+        tests = list(group)
+        keys, figure = {key for row in tests for key in row.runs}, next((row.figure for row in tests if row.figure), "")
+        drawn[claim] = named(figure, [run for run in runs if run.config.key() in keys]) if figure else []
+    return drawn
+
+
+def _claims(rows: Iterable[ClaimRow], runs: Mapping[str, Run], drawn: Mapping[str, Sequence[Drawn]]) -> Iterable[Html]:
     yield _tag("p", STRIPS, class_="counts")
     for claim, group in itertools.groupby(rows, key=lambda row: row.claim):
         tests = list(group)
@@ -135,10 +148,11 @@ def _claims(rows: Iterable[ClaimRow], names: Mapping[str, str]) -> Iterable[Html
             _tag("blockquote", first.statement),
             _tag("p", _source(first.source), class_="source"),
         ]
-        yield _tag("article", [*about, *(_test(row, names) for row in tests)], id=_anchor(claim), class_="claim")
+        seen = _cards_of(drawn[claim], _anchor(claim))
+        yield _tag("article", [*about, *seen, *(_test(row, runs) for row in tests)], id=_anchor(claim), class_="claim")
 
 
-def _test(row: ClaimRow, names: Mapping[str, str]) -> Html:
+def _test(row: ClaimRow, runs: Mapping[str, Run]) -> Html:
     title = f"Control: {row.setting}" if row.control else row.setting
     facts: dict[str, Content] = {
         "quantity": row.quantity,
@@ -149,13 +163,13 @@ def _test(row: ClaimRow, names: Mapping[str, str]) -> Html:
         "interval": interval(row),
         "margin": number(row.margin),
         "alpha": number(row.alpha),
-        "eps": number(row.eps),
+        "eps": "does not enter" if row.eps is None else number(row.eps),
         "n": f"{count(row.n)} seeds",
         "p": f"{p_value(row.p)}, Holm-adjusted {p_value(row.holm_p)}",
         "seeds": ", ".join(map(number, row.values)) or "-",
         "over eps": [_tag("span", f"{number(eps)}: {verdict.lower()}", class_="eps") for eps, verdict in row.sweep]
         or "-",
-        "runs": _tag("details", [_tag("summary", f"{len(row.runs)} runs"), *_links(row.runs, names)])
+        "runs": _tag("details", [_tag("summary", f"{len(row.runs)} runs"), *_links(row.runs, runs)])
         if row.runs
         else "-",
     }
@@ -189,21 +203,36 @@ def _strip(row: ClaimRow) -> Html:
     return Html(f"{opening}{holds}{axis}{seeds}{line}{effect}{words}</svg>")
 
 
-def _links(keys: Iterable[str], names: Mapping[str, str]) -> Iterable[Html]:
+def _links(keys: Iterable[str], runs: Mapping[str, Run]) -> Iterable[Html]:
+    """Runs by name and key, and in a word where they come from; the table of runs has each in full."""
+    found = [runs[key] for key in keys if key in runs]
+    for name in ("version", "commit", "torch", "device"):
+        values = sorted({str(run.provenance.get(name) or "-") for run in found})
+        if found:
+            yield _tag("span", f"{name}: {', '.join(values)}")
+            yield Html(" ")
     for key in keys:
-        yield _tag("a", names[key], href=f"#run-{key}") if key in names else _tag("span", key)
+        if key in runs:
+            yield _tag("a", runs[key].config.name(), href=f"#run-{key}")
+            yield Html(" ")
+        yield _tag("code", key)
         yield Html(" ")
 
 
-def _figures(runs: Sequence[Run]) -> Iterable[Html]:
-    drawn = figures(runs)
-    if not drawn:
-        return [_tag("p", "No figure: there are no runs.")]
+def _figures(drawn: Sequence[Drawn], elsewhere: bool) -> Iterable[Html]:
+    if elsewhere:
+        yield _tag("p", "Those of the claims are beside them; here is what else the runs show.", class_="counts")
+    elif not drawn:
+        yield _tag("p", "No figure: there are no runs.")
+    yield from _cards_of(drawn, "figure")
+
+
+def _cards_of(drawn: Sequence[Drawn], prefix: str) -> Iterable[Html]:
     cards = []
     for i, (title, caption, figure) in enumerate(drawn):
         words = [_tag("strong", f"{title}:"), f" {caption}"]
-        cards.append(_tag("figure", [_svg(figure, f"figure{i}", f"{title}: {caption}"), _tag("figcaption", words)]))
-    return [_tag("div", cards, class_="figures")]
+        cards.append(_tag("figure", [_svg(figure, f"{prefix}{i}", f"{title}: {caption}"), _tag("figcaption", words)]))
+    return [_tag("div", cards, class_="figures")] if cards else []
 
 
 def _svg(figure: Figure, prefix: str, words: str) -> Html:

@@ -2,9 +2,10 @@
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -116,7 +117,8 @@ class LayerReport:
     """What `measure_layers` found, by layer in the order of execution.
 
     `predicted` (n,) is the argmax of the network's own output for each training sample, in the order of the batches;
-    `held_out_...` are None without held-out batches. The held-out NCC error uses the training set's class means.
+    `held_out_...` are None without held-out batches. The held-out NCC error uses the training set's class means, the
+    held-out CDNV and statistics only the held-out samples.
     `metrics` and `held_out_metrics` are what was asked for, by metric and then by layer, `network` what is of the
     network as a whole. `gram` and `directional`, as in `ClassMeasure`, are empty unless a metric needed them.
     """
@@ -124,6 +126,7 @@ class LayerReport:
     stats: dict[str, ClassStats]
     ncc_error: dict[str, float]
     predicted: Tensor
+    held_out_stats: dict[str, ClassStats] | None = None
     held_out_ncc_error: dict[str, float] | None = None
     held_out_predicted: Tensor | None = None
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -139,7 +142,12 @@ class LayerReport:
     @property
     def cdnv(self) -> dict[str, float]:
         """The class-distance normalised variance of each layer on the training batches."""
-        return {name: float(cdnv(stats)) for name, stats in self.stats.items()}
+        return _cdnv(self.stats)
+
+    @property
+    def held_out_cdnv(self) -> dict[str, float] | None:
+        """That of each layer on the held-out batches; None without them."""
+        return None if self.held_out_stats is None else _cdnv(self.held_out_stats)
 
     def effective_depth(self, *, eps: float) -> int | None:
         """The first of the layers, counted from 1, whose training NCC error is at most `eps`; None if none is."""
@@ -186,9 +194,10 @@ def measure_layers(
             raise ValueError("batches: the second sweep gave other labels or another order; do not shuffle or augment")
         for layer_stats in stats.values():
             check_and_warn(layer_stats, None)
-        held = None
+        held, held_stats = None, None
         if held_out is not None:
-            held = _sweep_scores(model, held_out, stats, wanted, argument="held_out", gram=False)
+            held_stats = _empty_like(stats)
+            held = _sweep_scores(model, held_out, stats, wanted, argument="held_out", gram=False, add_to=held_stats)
     of_layers = {
         name: layer_values(
             wanted,
@@ -208,6 +217,7 @@ def measure_layers(
         stats=stats,
         ncc_error=found.ncc_error,
         predicted=found.predicted,
+        held_out_stats=held_stats,
         held_out_ncc_error=None if held is None else held.ncc_error,
         held_out_predicted=None if held is None else held.predicted,
         metrics=_by_metric(wanted, of_layers),
@@ -216,6 +226,14 @@ def measure_layers(
         gram=found.gram,
         directional=found.directional,
     )
+
+
+def _cdnv(stats: Mapping[str, ClassStats]) -> dict[str, float]:
+    return {name: float(cdnv(of)) for name, of in stats.items()}
+
+
+def _empty_like(stats: Mapping[str, ClassStats]) -> dict[str, ClassStats]:
+    return {name: ClassStats.empty(*of.mean.shape, device=of.mean.device) for name, of in stats.items()}
 
 
 def _by_metric(wanted: Wanted, of_layers: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -301,8 +319,16 @@ class _Scores:
 
 
 def _sweep_scores(
-    model: nn.Module, batches: Batches, stats: dict[str, ClassStats], wanted: Wanted, *, argument: str, gram: bool
+    model: nn.Module,
+    batches: Batches,
+    stats: dict[str, ClassStats],
+    wanted: Wanted,
+    *,
+    argument: str,
+    gram: bool,
+    add_to: Mapping[str, ClassStats] = MappingProxyType({}),
 ) -> _Scores:
+    """Pass 2 by the centres of `stats`; the statistics of the sweep's own rows are added to `add_to`."""
     scorers = {name: ops.scorer(of.mean, gram) for name, of in stats.items()}
     wrong = {name: of.count.new_zeros(()) for name, of in stats.items()}
     differing = {name: of.count.new_zeros(()) for name, of in stats.items()}
@@ -318,6 +344,8 @@ def _sweep_scores(
         y = as_labels(seen_labels[-1], x)
         nearest[name], *of_batch = scorers[name](x, y)
         wrong[name] += (nearest[name] != y).sum()
+        if (own := add_to.get(name)) is not None:
+            ops.class_update(x, y, own.count, own.mean, own.scatter)
         if gram:
             squares[name] += torch.stack(of_batch)
         if len(x):

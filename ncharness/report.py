@@ -52,8 +52,9 @@ class ClaimRow:
     quantity: str = ""
     precondition: str = ""
     power: float | None = None  # designed, at the effect and spread that the claim names
+    figure: str = ""  # of figures.NAMED, drawn of these runs
     test: str = ""
-    eps: float | None = None
+    eps: float | None = None  # None: no threshold enters
     effect: float | None = None
     low: float | None = None
     high: float | None = None

@@ -100,11 +100,13 @@ def measurement(model: nn.Module, config: RunConfig, data: Dataset, *, epoch: in
         metrics=config.metrics,
     )
     assert report.held_out_ncc_error is not None
+    assert report.held_out_cdnv is not None
     assert report.held_out_predicted is not None
     assert report.held_out_metrics is not None
     rows = [Row(epoch, layer, "train", "ncc_error", report.ncc_error[layer]) for layer in layers]
     rows += [Row(epoch, layer, "train", "cdnv", report.cdnv[layer]) for layer in layers]
     rows += [Row(epoch, layer, "test", "ncc_error", report.held_out_ncc_error[layer]) for layer in layers]
+    rows += [Row(epoch, layer, "test", "cdnv", report.held_out_cdnv[layer]) for layer in layers]
     rows.append(Row(epoch, "network", "train", "error", _share(report.predicted != data.train_y)))
     rows.append(Row(epoch, "network", "train", "clean_error", _share(report.predicted != data.train_y_clean)))
     rows.append(Row(epoch, "network", "test", "error", _share(report.held_out_predicted != data.test_y)))

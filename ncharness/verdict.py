@@ -11,8 +11,8 @@ alone calls five equal integers a certainty. What the pair guarantees:
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from enum import Enum
 from itertools import pairwise
 from typing import Any
@@ -175,6 +175,21 @@ def trend(table: ArrayLike, *, levels: Sequence[float], min_effect: float = 0.0,
 def not_applicable(reason: str, *, n: int = 0) -> Verdict:
     """The verdict on a claim whose precondition is unmet; `reason` gives the measured value."""
     return Verdict(outcome=NOT_APPLICABLE, test="none", reason=reason, n=int(n))
+
+
+def weakest(parts: Mapping[str, Verdict]) -> Verdict:
+    """The verdict on a claim of several parts that must all hold: that of its weakest part, with all of them named.
+
+    A part that is REFUTED comes first, then NOT APPLICABLE, INCONCLUSIVE and SUPPORTED; among equals, the largest p,
+    then the first. SUPPORTED needs every part (an intersection-union test), so it is wrong with at most the alpha of
+    one part and asks for no correction; with k parts that hold, REFUTED is wrong with at most k alpha.
+    """
+    if not parts:
+        raise ValueError("parts: expected at least one verdict, got none")
+    order = (REFUTED, NOT_APPLICABLE, INCONCLUSIVE, SUPPORTED)
+    name = min(parts, key=lambda name: (order.index(parts[name].outcome), -(parts[name].p or 0.0)))
+    others = [f"{other}: {part.outcome}" for other, part in parts.items() if other != name]
+    return replace(parts[name], reason="; ".join([f"{name}: {parts[name].reason}", *others]))
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

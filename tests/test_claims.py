@@ -24,7 +24,7 @@ from ncharness.claim import Claim, Setting
 from ncharness.verdict import SUPPORTED, not_applicable
 
 CLAIM = Claim(id="c0-numbers", title="Numbers", statement="A number is large.", source="a test", quantity="a number",
-    test="superiority", margin=1.0, alpha=0.05, power=1.0, precondition="none")
+    test="superiority", margin=1.0, alpha=0.05, power=1.0, precondition="none", suite="headline")
 BASE = RunConfig(depth=2, width=8, n_train=100, epochs={epochs}, measurements=2)
 SETTINGS = {{"small": [Setting(name="digits", eps=0.05, runs=grid(BASE, seed=range(5)))]}}
 
@@ -53,6 +53,29 @@ def test_not_applicable(setting, verdict):
 
 def test_control_that_is_supported(setting, verdict):
     assert verdict(lambda eps: superiority([5, 5, 5, 5, 5], margin=1.0), control="Broken.") != SUPPORTED
+"""
+
+OF_THE_PAPER = """
+from ncharness import RunConfig, grid, superiority
+from ncharness.claim import Claim, Setting
+from ncharness.verdict import SUPPORTED, not_applicable, weakest
+
+CLAIM = Claim(id="c1-parts", title="Parts", statement="Two numbers are large.", source="a test", quantity="two numbers",
+    test="superiority", margin=1.0, alpha=0.05, power=1.0, precondition="none", suite="paper", figure="cdnv-by-layer")
+SETTINGS = {"small": [Setting(name="digits", eps=None, runs=()),
+    Setting(name="mnist", eps=None, runs=grid(RunConfig(data="mnist", n_train=100), seed=range(5)))]}
+
+def test_supported(setting, verdict):
+    seen = []
+    def judge(eps):
+        seen.append(eps)
+        parts = {"one": superiority([5, 5, 6, 5, 5], margin=2.0), "two": superiority([3, 3, 3, 3, 4], margin=1.0)}
+        return weakest(parts)
+    assert verdict(judge) == SUPPORTED
+    assert seen == [None], "without eps, there is nothing to sweep over"
+
+def test_control_refuted(setting, verdict):
+    assert verdict(lambda eps: superiority([0, 0, 0, 0, 0], margin=1.0), control="Smaller.") != SUPPORTED
 """
 
 
@@ -225,9 +248,94 @@ def test_plan_lists_the_runs_and_trains_nothing(trained_store: Path, tmp_path: P
     assert sorted(root.rglob("*")) == before
 
 
+def with_paper(folder: Path) -> Path:
+    write_claims(folder, epochs=2)
+    (folder / "test_parts.py").write_text(OF_THE_PAPER)
+    return folder
+
+
+NUMBERS = ["test_numbers.py::test_control_in_order[digits]", "test_numbers.py::test_supported[digits]"]
+PARTS = ["test_parts.py::test_control_refuted[digits]", "test_parts.py::test_supported[digits]"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "passed", "left_out"),
+    [
+        ([], NUMBERS, "suite headline: 4 tests of larger suites left out"),
+        (["--suite", "headline"], NUMBERS, "suite headline: 4 tests"),
+        (["--suite", "paper"], NUMBERS + PARTS, ""),
+        (["--suite", "all"], NUMBERS + PARTS, ""),
+        (["test_parts.py"], PARTS, ""),
+        (["test_parts.py::test_supported[digits]"], PARTS[1:], ""),
+        ([".", "test_parts.py"], NUMBERS + PARTS, ""),
+        ([".", "-k", "supported"], NUMBERS[1:], "suite headline: 2 tests"),
+    ],
+    ids=["default", "headline", "paper", "all", "a file", "a test", "a folder and a file", "-k"],
+)
+def test_a_suite_is_run_and_whatever_is_named(
+    arguments: list[str],
+    passed: list[str],
+    left_out: str,
+    trained_store: Path,
+    tmp_path: Path,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = with_paper(tmp_path / "claims")
+    for name, value in (("NCHARNESS_RUNS", str(trained_store)), ("COLUMNS", "100")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NCHARNESS_DATA", raising=False)
+    monkeypatch.chdir(folder)
+    named = [a for a in arguments if a == "." or a.startswith("test_")] or ["."]
+    options = [a for a in arguments if a not in named]
+    result = pytester.runpytest_inprocess(f"--rootdir={folder}", f"-c{folder / 'pytest.ini'}", *named, *options, "-rA")
+    printed = result.stdout.str()
+    assert result.ret == 0, printed
+    assert sorted(line.split(" ", 1)[1] for line in printed.splitlines() if line.startswith("PASSED")) == passed
+    assert ("left out" in printed) == bool(left_out)
+    assert left_out in printed
+    assert ("mnist needs --data-root" in printed) == (PARTS[0] in passed)
+
+
+def test_a_suite_is_the_same_through_xdist(trained_store: Path, tmp_path: Path) -> None:
+    folder = with_paper(tmp_path / "claims")
+    result = run_pytest(folder, trained_store, "-n", "1")
+    assert result.returncode == 0, result.stdout
+    assert "2 passed" in result.stdout
+    result = run_pytest(folder, trained_store, str(folder / "test_parts.py"), "-n", "1")
+    assert "4 passed, 2 skipped" in result.stdout, "the folder, and the file that was named besides"
+
+
+def test_a_row_of_several_parts_and_no_eps(trained_store: Path, tmp_path: Path, pytester: pytest.Pytester) -> None:
+    folder, root = with_paper(tmp_path / "claims"), tmp_path / "runs"
+    shutil.copytree(trained_store, root)
+    result = run_inside(pytester, folder, root, "--suite", "paper")
+    assert result.ret == 0, result.stdout.str()
+    assert "suite paper" in result.stdout.str()
+    (row,) = [row for row in table_of(root) if (row["claim"], row["control"]) == ("c1-parts", "false")]
+    assert (row["eps"], row["sweep"], row["figure"]) == ("", "", "cdnv-by-layer")
+    assert (row["margin"], row["test"]) == ("2.0", "superiority")
+    assert row["reason"].startswith("one: mean difference 5.2 ")
+    assert row["reason"].endswith("; two: SUPPORTED")
+
+
+def test_data_that_is_not_there_is_skipped_with_the_reason_and_not_planned(trained_store: Path, tmp_path: Path) -> None:
+    """In processes of their own: torchvision, which looks for the files, cannot be imported twice in one."""
+    folder = with_paper(tmp_path / "claims")
+    empty = tmp_path / "data"
+    empty.mkdir()
+    arguments = ["--suite", "paper", "--data-root", str(empty)]
+    printed = run_pytest(folder, trained_store, *arguments, "-rs").stdout
+    assert "SKIPPED [2]" in printed
+    assert "MNIST/raw" in printed
+    printed = run_pytest(folder, trained_store, *arguments, "--plan").stdout
+    assert "5 runs for 6 tests, 5 cached" in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--suite", "nonsense"], "ERROR: --suite: expected headline or paper or all, got 'nonsense'"),
         (["--scale", "nonsense"], "ERROR: --scale: expected small, got 'nonsense'"),
         (["--data-root", "no/such/place"], "ERROR: --data-root: there is no directory no/such/place"),
         (["--jobs", "0"], "ERROR: --jobs: expected at least 1, got 0"),

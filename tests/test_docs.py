@@ -47,7 +47,7 @@ def test_every_command_of_the_table_is_a_command() -> None:
 
 def test_every_option_of_the_claims_exists() -> None:
     plumbing = (ROOT / "claims" / "conftest.py").read_text()
-    for option in ("--plan", "--jobs", "--data-root", "--download", "--scale", "--executor"):
+    for option in ("--plan", "--jobs", "--data-root", "--download", "--scale", "--suite", "--executor"):
         assert f'"{option}"' in plumbing
         assert option in README
 

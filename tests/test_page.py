@@ -188,6 +188,46 @@ def test_figures_have_words_for_those_who_do_not_see_them(whole):
         assert any(label.startswith(start) and "n = 3 seeds" in label for label in labels)
 
 
+def article(text, claim):
+    (found,) = re.findall(rf'<article id="claim-{claim}".*?</article>', text, re.DOTALL)
+    return found
+
+
+def test_a_claim_has_its_figure_its_runs_and_where_they_come_from_in_its_own_section():
+    others = [halving_run(config) for config in grid(RunConfig(data="mnist1d"), depth=[4, 6])]
+    mine = [run for run in RUNS if run.config.data == "digits"]
+    row = dataclasses.replace(ROW, figure="depth-by-depth", runs=[run.config.key() for run in mine])
+    text = page(ordered([row, CONTROL, MISSING]), [*mine, *others])
+    own = article(text, ROW.claim)
+    assert own.count("<figure>") == 1
+    assert "<strong>Effective depth against L:</strong> digits, MLP-L-256" in own
+    for run in mine:
+        assert f'<a href="#run-{run.config.key()}">{run.config.name()}</a> <code>{run.config.key()}</code>' in own
+    assert "mnist1d" not in own, "the figure is of the claim's own runs"
+    assert not any(run.config.key() in own for run in others)
+    for words in ("version: 1.2.3", "commit: abc1234", "torch: 2.6.0", "device: -"):
+        assert f"<span>{words}</span>" in own
+    assert "<figure>" not in article(text, MISSING.claim)
+    rest = text[text.index('<section id="figures"') :]
+    assert "digits, MLP" in rest
+    assert "Effective depth against L:</strong> mnist1d" in rest
+    assert "Effective depth against L:</strong> digits" not in rest, "it stands with its claim"
+
+
+def test_the_figure_of_a_claim_shows_its_controls_too():
+    trained = [halving_run(RunConfig(seed=seed)) for seed in range(3)]
+    untrained = [halving_run(RunConfig(seed=seed, lr=0.0)) for seed in range(3)]
+    row = dataclasses.replace(ROW, figure="depth-by-epoch", runs=[run.config.key() for run in trained])
+    control = dataclasses.replace(CONTROL, runs=[run.config.key() for run in untrained])
+    assert "Dashed: controls at learning rate 0" in article(page([row, control], [*trained, *untrained]), ROW.claim)
+
+
+def test_a_claim_without_eps_says_so():
+    own = article(page([dataclasses.replace(ROW, eps=None, sweep=())], []), ROW.claim)
+    assert "<dt>eps</dt><dd>does not enter</dd>" in own
+    assert "<dt>over eps</dt><dd>-</dd>" in own
+
+
 def test_the_same_rows_and_runs_give_the_same_page(whole):
     assert page(ROWS, RUNS) == whole
 

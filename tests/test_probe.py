@@ -174,6 +174,7 @@ def test_measuring_equals_capturing_everything_and_measuring_the_whole(sizes):
     assert report.layers == list(outputs) == [str(i) for i in range(8)]
     assert torch.equal(report.predicted, scores.argmax(dim=1))
     assert report.held_out_ncc_error is None
+    assert report.held_out_cdnv is None
     assert report.held_out_predicted is None
     for name, output in outputs.items():
         whole = measure(output.flatten(1), labels, 4)
@@ -216,9 +217,10 @@ def test_held_out_rows_are_measured_against_the_training_centres():
     assert torch.equal(report.held_out_predicted, scores.argmax(dim=1))
     for name in ("0", "7"):
         accuracy = ncc_accuracy(outputs[name].flatten(1), other_labels, report.stats[name])
-        own_centres = measure(outputs[name].flatten(1), other_labels, 3).ncc_accuracy
+        own = measure(outputs[name].flatten(1), other_labels, 3)
         assert report.held_out_ncc_error[name] == pytest.approx(1 - float(accuracy), abs=1e-12)
-        assert accuracy != own_centres  # else this test could not tell
+        assert accuracy != own.ncc_accuracy  # else this test could not tell
+        assert report.held_out_cdnv[name] == pytest.approx(float(own.cdnv), rel=1e-5)
         assert torch.equal(report.stats[name].scatter, alone.stats[name].scatter)
     assert report.ncc_error == alone.ncc_error
 

@@ -182,7 +182,7 @@ def test_nan_and_infinite_numbers_survive_the_csv(tmp_path):
         ("0.05=SUPPORTED", "0.05", "expected one of SUPPORTED.* got '' in .*row 1"),
         ("0.1;", "0.1;;", "row 1, column values"),
         ('"SUPPORTED"', '"HELD"', "expected one of SUPPORTED.* got 'HELD' in .*row 1"),
-        (',"0123456789;abcdef0123"', "", "expected 25 cells in .*row 1, got 24"),
+        (',"0123456789;abcdef0123"', "", "expected 26 cells in .*row 1, got 25"),
     ],
 )
 def test_a_damaged_csv_file_is_an_error_that_says_where(tmp_path, before, after, message):

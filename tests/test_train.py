@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ncharness import RunConfig, data, measure
+from ncharness import RunConfig, data, measure, ncc_accuracy
 from ncharness.data import Dataset
 from ncharness.models import build
 from ncharness.record import Row, Run
@@ -57,7 +57,7 @@ def test_epoch_zero_and_the_last_epoch_are_measured(tiny: RunConfig) -> None:
 def test_rows_are_every_layer_and_the_network(tiny: RunConfig) -> None:
     found = [row[1:4] for row in rows(tiny) if row.epoch == 4]
     layers = [f"block{i:02d}.pre_bn" for i in (1, 2, 3)]
-    kinds = (("train", "ncc_error"), ("train", "cdnv"), ("test", "ncc_error"))
+    kinds = (("train", "ncc_error"), ("train", "cdnv"), ("test", "ncc_error"), ("test", "cdnv"))
     expected = [(layer, split, metric) for (split, metric), layer in itertools.product(kinds, layers)]
     assert found[:-3] == expected
     assert found[-3:] == [
@@ -95,11 +95,19 @@ def test_measurement_is_of_the_fixed_noisy_training_set_in_eval_mode(tiny: RunCo
     model.eval()
     found = {row[1:4]: row.value for row in measurement(model, config, noisy, epoch=4)}
     with torch.no_grad():
-        features = model[: list(dict(model.named_children())).index("block02") + 1](noisy.train_x)
         wrong = model(noisy.train_x).argmax(1)
-    direct = measure(features, noisy.train_y, 10)
-    assert found["block02.out", "train", "ncc_error"] == pytest.approx(1 - float(direct.ncc_accuracy))
-    assert found["block02.out", "train", "cdnv"] == pytest.approx(float(direct.cdnv), rel=1e-6)
+        for layer in ("block01", "block02", "block03"):  # all: a layer's numbers under another's name would show
+            below = model[: list(dict(model.named_children())).index(layer) + 1]
+            features, held_out = below(noisy.train_x), below(noisy.test_x)
+            direct, test_direct = measure(features, noisy.train_y, 10), measure(held_out, noisy.test_y, 10)
+            test_accuracy = float(ncc_accuracy(held_out, noisy.test_y, direct.stats))
+            assert test_accuracy != float(test_direct.ncc_accuracy), "else this could not tell whose centres were used"
+            assert {kind[1:]: value for kind, value in found.items() if kind[0] == f"{layer}.out"} == {
+                ("train", "ncc_error"): pytest.approx(1 - float(direct.ncc_accuracy)),
+                ("train", "cdnv"): pytest.approx(float(direct.cdnv), rel=1e-6),
+                ("test", "ncc_error"): pytest.approx(1 - test_accuracy),
+                ("test", "cdnv"): pytest.approx(float(test_direct.cdnv), rel=1e-6),
+            }
     assert found["network", "train", "error"] == pytest.approx(float((wrong != noisy.train_y).double().mean()))
     assert found["network", "train", "clean_error"] == pytest.approx(
         float((wrong != noisy.train_y_clean).double().mean())
@@ -127,8 +135,10 @@ def test_learning_rate_zero_changes_no_weight_but_batch_norm_statistics(tiny: Ru
 
 
 def test_the_optimiser_is_sgd_with_momentum_and_weight_decay(tiny: RunConfig) -> None:
-    """One epoch by hand: v = m v + (g + wd w), w -= lr v."""
-    config, samples = tiny.replace(epochs=1, n_train=150), dataset(tiny.replace(n_train=150))
+    """One epoch by hand, on labels some of which are wrong: v = m v + (g + wd w), w -= lr v."""
+    config = tiny.replace(epochs=1, n_train=150, noise=0.3)
+    samples = dataset(config)
+    assert samples.noise_mask.any()
     states = train(config, samples)
     start = copy.deepcopy(next(states).model)
     final = next(states).model
@@ -162,7 +172,9 @@ def test_convolutional_networks_train_and_are_measured(arch: str) -> None:
     config = RunConfig(arch=arch, depth=2, width=4, n_train=130, epochs=2, measurements=2)
     last = [row for row in rows(config) if row.epoch == 2]
     point = "out" if arch == "convres" else "pre_bn"
-    assert [row.layer for row in last if row.metric == "cdnv"] == [f"block01.{point}", f"block02.{point}"]
+    for split in ("train", "test"):
+        layers = [row.layer for row in last if (row.metric, row.split) == ("cdnv", split)]
+        assert layers == [f"block01.{point}", f"block02.{point}"]
     assert all(0 <= row.value <= 1 for row in last if row.metric != "cdnv")
 
 

@@ -5,6 +5,7 @@ public functions to it). A rate is compared with alpha by a binomial bound: if t
 check fails once in a million generators. The generators are fixed, so it fails never or always.
 """
 
+import dataclasses
 import doctest
 import itertools
 import json
@@ -31,6 +32,7 @@ from ncharness.verdict import (
     seeds_needed,
     superiority,
     trend,
+    weakest,
 )
 
 ALPHA = 0.05
@@ -462,6 +464,38 @@ class TestProperties:
         assert [q is None for q in adjusted] == [p is None for p in p_values]
         assert all(p <= q <= min(1.0, p * len(pairs)) for p, q in pairs)
         assert [q for _, q in pairs] == sorted(q for _, q in pairs)
+
+
+def test_the_weakest_part_decides_and_the_others_are_named():
+    refuted, unmet = superiority([-1.0] * 5), not_applicable("nothing was fitted")
+    open_, good = superiority([1.0, -1.0, 2.0, -1.0, 1.0]), superiority([1.0] * 5)
+    parts = {"a": good, "b": open_, "c": unmet, "d": refuted}
+    assert (refuted, open_, good) == (REFUTED, INCONCLUSIVE, SUPPORTED)
+    for weaker in ("d", "c", "b", "a"):
+        found = weakest(parts)
+        assert found == dataclasses.replace(parts[weaker], reason=found.reason)
+        others = "".join(f"; {name}: {part.outcome}" for name, part in parts.items() if name != weaker)
+        assert found.reason == f"{weaker}: {parts.pop(weaker).reason}{others}"
+    with pytest.raises(ValueError, match="parts: expected at least one verdict, got none"):
+        weakest(parts)
+
+
+def test_among_equal_outcomes_the_largest_p_is_the_weakest():
+    strong, weak = superiority([1.0] * 8), superiority([1.0] * 5)
+    assert strong.p < weak.p
+    for parts in ({"strong": strong, "weak": weak}, {"weak": weak, "strong": strong}):
+        assert weakest(parts).p == weak.p
+    same = dataclasses.replace(weak, effect=7.0)
+    assert weakest({"first": same, "second": weak}).effect == 7.0, "the first of equals"
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.9])
+def test_a_claim_of_two_parts_is_wrongly_supported_no_more_often_than_one(rho):
+    """One part lies at its margin, the other beyond it, with independent or alike seeds; both must be supported."""
+    common, own = np.random.default_rng(7).standard_normal((2, DRAWS, 5))
+    null, true = common, 2.0 + rho * common + (1 - rho**2) ** 0.5 * own
+    p = [verdicts._p_values("superiority", part, 0.0)[0] for part in (null, true)]
+    assert (np.maximum(*p) <= ALPHA).sum() < most(DRAWS)
 
 
 def test_holm_on_a_worked_example():

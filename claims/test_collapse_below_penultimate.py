@@ -1,0 +1,69 @@
+"""C5: collapse is not confined to the penultimate layer.
+
+arXiv:2202.09028 v4 and its abstract at CBMM: collapse extends below the penultimate layer, whose features the last
+linear map reads (layer L here), to the layers L/2 to L - 1. "Collapse" is that training makes a layer's CDNV smaller,
+against the same layer of the untrained network. No threshold eps enters. Pilots, seed 0: the least of these layers
+falls by a factor of 10^1.2 on digits, 10^1.6 on MNIST-1D, 10^1.2 in CONV-8-16 and 10^0.8 in CONVRES-8-16, whose skips
+keep the classes as far apart as they came; 10^1.1 on Fashion-MNIST, with more samples and fewer epochs than here. MNIST
+had no pilot.
+"""
+
+from collections.abc import Callable, Sequence
+from math import log10
+
+from ncharness import Run, Verdict, grid, superiority
+from ncharness.claim import SMALL, Claim, Setting, unfitted
+from ncharness.verdict import SUPPORTED, not_applicable, power
+
+MARGIN, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1005)
+CLAIM = Claim(
+    id="c5-collapse-below",
+    title="Collapse is not confined to the penultimate layer",
+    statement="In every layer from L/2 to L - 1, training makes the CDNV smaller by a factor of more than "
+    f"10^{MARGIN}.",
+    source="arXiv:2202.09028 v4",
+    quantity="per seed, the smallest over the layers L/2 to L - 1 of log10 of the train CDNV at epoch 0 over that "
+    "after the last epoch",
+    test="superiority",
+    margin=MARGIN,
+    alpha=ALPHA,
+    power=power("superiority", effect=0.75, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    precondition="training error at most 0.01",
+    figure="cdnv-by-epoch",
+)
+SETTINGS = {
+    "small": [
+        Setting(
+            name=name,
+            eps=None,
+            runs=grid(SMALL[name], seed=SEEDS),
+            control_runs=grid(SMALL[name].replace(lr=0.0, epochs=10), seed=SEEDS),
+        )
+        for name in ("digits", "digits-conv", "digits-convres", "mnist1d", "mnist", "fashion_mnist")
+    ]
+}
+
+
+def least_collapse(run: Run) -> float:
+    first, last = run.profile("cdnv", epoch=0), run.profile("cdnv")
+    below = range(run.config.depth // 2 - 1, run.config.depth - 1)
+    return min(log10(first[i] / last[i]) for i in below)
+
+
+def judge(runs: Sequence[Run]) -> Verdict:
+    return superiority([least_collapse(run) for run in runs], margin=MARGIN, alpha=ALPHA)
+
+
+def test_layers_below_the_penultimate_collapse(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    reason = unfitted(trained)
+    assert verdict(lambda _: not_applicable(reason) if reason else judge(trained)) == SUPPORTED
+
+
+def test_control_learning_rate_zero(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    untouched = runs(setting.control_runs)
+    assert verdict(lambda _: judge(untouched), control="The same with learning rate 0.") != SUPPORTED

@@ -1,0 +1,73 @@
+"""C9: wider networks collapse more in their intermediate layers, on training and test data.
+
+arXiv:2301.04605, the appendix of 2202.09028, on CONV-10-H with H from 20 to 320. Intermediate are the layers 2 to
+L - 1. "More" is an ordered trend over log H with a least rise, on training data and on test data each; the verdict is
+that of the weaker of the two. No threshold eps enters. Pilots, seed 0: on digits, the MLP collapses less the wider it
+is (10^-1.35, 10^-1.37, 10^-1.24 on training data for H = 32, 64, 128), which is against the claim; from the narrowest
+to the widest, CONV-8-H falls by 10^.01 on training and 10^.08 on test data, the MLP on MNIST-1D by 10^.10 and 10^.14.
+CONV-8-8 and, on MNIST-1D, MLP-8-50 did not fit and were left out. Nothing was changed for what the others showed.
+"""
+
+from collections.abc import Callable, Sequence
+from math import log2, log10
+from statistics import fmean
+
+from ncharness import Run, Verdict, grid, trend
+from ncharness.claim import SMALL, Claim, Setting, pivot, unfitted
+from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+
+MIN_RISE, ALPHA, SEEDS = 0.1, 0.05, range(1000, 1005)
+PART = power("trend", effect=0.3, sd=0.08, n=len(SEEDS), margin=MIN_RISE, alpha=ALPHA)
+CLAIM = Claim(
+    id="c9-collapse-width",
+    title="Wider networks collapse more in intermediate layers",
+    statement="The wider a trained network, the smaller the CDNV of its layers 2 to L - 1 on training and on test "
+    f"data: ordered trends, and a fall by a factor of more than 10^{MIN_RISE} from the narrowest to the widest.",
+    source="arXiv:2301.04605",
+    quantity="per seed, -log10 of the geometric mean of the CDNVs of the layers 2 to L - 1, by width H",
+    test="trend",
+    margin=MIN_RISE,
+    alpha=ALPHA,
+    power=1.0 - 2.0 * (1.0 - PART),  # both parts; at least this, whatever their dependence
+    precondition="training error at most 0.01 at every H",
+    figure="collapse-by-width",
+)
+WIDTHS = {"digits": (32, 64, 128), "digits-conv": (16, 32, 64), "mnist1d-2000": (100, 200, 400)}
+SETTINGS = {
+    "small": [
+        Setting(name=name, eps=None, runs=grid(SMALL[name], width=widths, seed=SEEDS))
+        for name, widths in WIDTHS.items()
+    ]
+}
+# For the control: which width is taken for which, by seed in turn. Each undoes the other: no order is left.
+PERMUTATIONS = ((1, 0, 2), (2, 0, 1))
+
+
+def collapse(run: Run, split: str) -> float:
+    return -fmean(log10(value) for value in run.profile("cdnv", split=split)[1:-1])
+
+
+def judge(runs: Sequence[Run], permutations: Sequence[Sequence[int]] = (range(3),)) -> Verdict:
+    if reason := unfitted(runs):
+        return not_applicable(reason)
+    parts = {}
+    for split, data in (("train", "training data"), ("test", "test data")):
+        widths, rows = pivot(runs, "width", lambda run, split=split: collapse(run, split))
+        table = [[row[i] for i in permutations[seed % len(permutations)]] for seed, row in enumerate(rows)]
+        parts[data] = trend(table, levels=[log2(width) for width in widths], min_effect=MIN_RISE, alpha=ALPHA)
+    return weakest(parts)
+
+
+def test_collapse_strengthens_with_width(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    assert verdict(lambda _: judge(trained)) == SUPPORTED
+
+
+def test_control_widths_permuted(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    control = "The same with the widths permuted across runs."
+    assert verdict(lambda _: judge(trained, PERMUTATIONS), control=control) != SUPPORTED

@@ -1,0 +1,74 @@
+"""C1: in networks deeper than a threshold, all the top layers separate the training set.
+
+arXiv:2301.04605, the appendix of 2202.09028: beyond a threshold depth "all top layers" are (nearly) perfectly
+NCC-separable. The threshold is layer 6 of networks of 8 and 12 layers, as in the published figure (CONV-L-400 on
+CIFAR-10, eps .05); "nearly perfectly" is eps. The first crossing of C2 and C3 allows a later layer to fall back;
+this claim does not. Pilots, seeds 0 and 1: a worst layer of .001 on digits, .006 (L = 8) and .015 (L = 12) on
+MNIST-1D, at most .004 in CONV-8-16 and CONVRES-8-16. Of the claim's seeds, the MLPs had been trained and judged for
+C2 and C13 when this was written: where the first separable layer lies was known, of the later ones nothing.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ncharness import Run, Verdict, grid, superiority
+from ncharness.claim import SMALL, Claim, Setting, unfitted
+from ncharness.verdict import SUPPORTED, not_applicable, power
+
+THRESHOLD, MARGIN, ALPHA, SEEDS = 6, 0.0, 0.05, range(1000, 1005)
+CLAIM = Claim(
+    id="c1-top-layers",
+    title="All top layers separate the training set",
+    statement=f"In networks deeper than {THRESHOLD} layers, every layer from the {THRESHOLD}th to the last classifies "
+    "the training set by nearest class centres with an error of at most eps.",
+    source="arXiv:2301.04605; arXiv:2202.09028 v9, figure",
+    quantity=f"per seed, eps minus the largest train NCC error of the layers {THRESHOLD} to L of all its networks",
+    test="superiority",
+    margin=MARGIN,
+    alpha=ALPHA,
+    power=power("superiority", effect=0.005, sd=0.002, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    precondition="training error at most 0.01",
+    figure="ncc-by-epoch",
+)
+
+
+def setting(name: str, *, eps: float, depths: Sequence[int]) -> Setting:
+    untouched = SMALL[name].replace(lr=0.0, epochs=10)
+    return Setting(
+        name=name,
+        eps=eps,
+        runs=grid(SMALL[name], depth=depths, seed=SEEDS),
+        control_runs=grid(untouched, seed=SEEDS),
+    )
+
+
+SETTINGS = {
+    "small": [
+        setting("digits", eps=0.01, depths=(8, 12)),
+        setting("digits-conv", eps=0.01, depths=(8,)),
+        setting("digits-convres", eps=0.01, depths=(8,)),
+        setting("mnist1d", eps=0.05, depths=(8, 12)),
+    ]
+}
+
+
+def judge(runs: Sequence[Run], eps: float) -> Verdict:
+    worst: dict[int, float] = {}
+    for run in runs:
+        seed = run.config.seed
+        worst[seed] = max(worst.get(seed, 0.0), *run.profile()[THRESHOLD - 1 :])
+    return superiority([eps - worst[seed] for seed in sorted(worst)], margin=MARGIN, alpha=ALPHA)
+
+
+def test_all_top_layers_separate(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    reason = unfitted(trained)
+    assert verdict(lambda eps: not_applicable(reason) if reason else judge(trained, eps)) == SUPPORTED
+
+
+def test_control_learning_rate_zero(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    untouched = runs(setting.control_runs)
+    assert verdict(lambda eps: judge(untouched, eps), control="The same with learning rate 0.") != SUPPORTED
