@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncharness import ClassStats, measure, native, ops
+from ncharness import ClassStats, addresses, measure, native, ops
 from ncharness.bench import threads
 
 LEVELS = native._core.levels() if native._core else []
@@ -145,7 +145,7 @@ def calls_of_the_extension(x, y, n_classes):
     means = stats.mean.data_ptr(), n_classes, x.shape[1], False, True, 1
     nearest, square = torch.empty_like(y), torch.empty((2, n_classes, n_classes), dtype=torch.float64)
     outs = nearest.data_ptr(), square[0].data_ptr(), square[1].data_ptr()
-    features, labels, centres = native._features(x), native._labels(y), native._core.Centres(*means)
+    features, labels, centres = addresses.of_features(x), addresses.of_labels(y), native._core.Centres(*means)
     return (x, y, stats, nearest, square), {
         "class_stats": lambda: native._core.class_stats(features, labels, n_classes, 1, *into),
         "measure": lambda: native._core.measure(features, labels, n_classes, True, 1, *into, *outs),
