@@ -238,6 +238,9 @@ def test_classes_without_a_finite_mean_win_no_row_and_enter_no_sum(passes):
                 assert not out[[0, 2]].any()
                 assert not out[:, [0, 2]].any()
                 assert out[[1, 3]][:, [1, 3]].any()
+            kept = (y == 1) | (y == 3)  # rows of the others have no residuals
+            alone = passes.class_scores(features[kept], y[kept], mean, True)
+            torch.testing.assert_close([gram, directional], list(alone[1:]), rtol=1e-5, atol=1e-5 * float(gram.max()))
             nobody = passes.class_scores(features, y, torch.full_like(mean, torch.nan), True)
             assert nobody[0].tolist() == [-1] * 40
             assert not nobody[1].any()
