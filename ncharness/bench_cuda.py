@@ -69,7 +69,7 @@ class Clock:
             for call in calls:
                 call()
             return (time.perf_counter() - begun) / len(calls)
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch's
         torch.cuda.synchronize(self.device)
         start.record()
         for call in calls:

@@ -197,7 +197,7 @@ def test_top_layers_are_all_of_those_from_the_sixth_on_at_every_depth() -> None:
     assert judged([0.0] * 8, [0.0] * 11 + [0.2]) == REFUTED, "so does the last one, in the deeper networks only"
     assert judged([0.01] * 8, [0.01] * 12, eps=0.005) == REFUTED
     verdict = judged([*low, 0.01, 0.03, 0.01], [*low, *[0.02] * 7])
-    assert verdict.values == pytest.approx([0.02] * 5)  # type: ignore[attr-defined]
+    assert verdict.values == pytest.approx([0.02] * 5)  # type: ignore[attr-defined]  # a Verdict, of a file loaded by name
 
 
 def test_a_small_depth_is_less_than_half_of_the_layers() -> None:
