@@ -22,7 +22,7 @@ from ncharness.depth import EPS_SWEEP
 from ncharness.executors import NAMES, check, opened
 from ncharness.parallel import available_cpus, ensure, estimated_seconds, missing
 from ncharness.progress import progress_line
-from ncharness.record import Run
+from ncharness.record import Configuration, Run
 from ncharness.report import ClaimRow, print_table, read_csv, write_csv, write_report
 from ncharness.verdict import INCONCLUSIVE, NOT_APPLICABLE, holm
 from ncharness.work import Source, TrainingFailedError
@@ -39,9 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--suite",
-        default=SUITES[0],
+        default="headline",
         metavar="{" + ",".join(SUITES) + "}",
-        help="which claims: %(default)s; a file or a test that is named on the command line always runs",
+        help="which claims: %(default)s; a test, file or folder that is named on the command line always runs",
     )
     group.addoption("--plan", action="store_true", help="list the runs that are needed, train and judge nothing")
     group.addoption(
@@ -79,11 +79,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         settings = metafunc.module.SETTINGS[metafunc.config.getoption("--scale")]
         cases = []
         for setting in settings:
-            used = sorted({config.data for config in (*setting.runs, *setting.control_runs)} & set(NEED_ROOT))
+            used = data_sets((*setting.runs, *setting.control_runs))
             missing = [why for data in used if (why := unavailable(data, metafunc.config))]
             marks = [pytest.mark.skip(reason=missing[0])] if missing else []
             cases.append(pytest.param(setting, id=str(setting), marks=marks))
         metafunc.parametrize("setting", cases)
+
+
+def data_sets(configs: Sequence[Configuration]) -> list[str]:
+    """The data sets among those of the runs that need a root."""
+    return sorted({config.data for config in configs if isinstance(config, RunConfig)} & set(NEED_ROOT))
 
 
 def unavailable(data: str, config: pytest.Config) -> str:
@@ -103,14 +108,14 @@ def unavailable(data: str, config: pytest.Config) -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the claims of larger suites, but none whose file or test was named on the command line."""
-    wanted = SUITES[: SUITES.index(config.getoption("--suite")) + 1]
+    """Leaves out the claims of other suites, but none whose test, file or folder was named on the command line."""
+    wanted = SUITES[config.getoption("--suite")]
     paths = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
-    named = {path.resolve() for path in paths if path.is_file()}
+    named = {path.resolve() for path in paths if path.is_file() or Path(__file__).parent in path.resolve().parents}
 
     def stays(item: pytest.Item) -> bool:
         claim = getattr(getattr(item, "module", None), "CLAIM", None)
-        return claim is None or claim.suite in wanted or item.path.resolve() in named
+        return claim is None or claim.suite in wanted or not named.isdisjoint((item.path, *item.path.parents))
 
     if left_out := [item for item in items if not stays(item)]:
         config.hook.pytest_deselected(items=left_out)
@@ -121,10 +126,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
     if not config.stash.get(LEFT_OUT, 0):
         return None
-    return f"suite {config.getoption('--suite')}: {config.stash[LEFT_OUT]} tests of larger suites left out"
+    return f"suite {config.getoption('--suite')}: {config.stash[LEFT_OUT]} tests of other suites left out"
 
 
-def planned(session: pytest.Session) -> list[RunConfig]:
+def planned(session: pytest.Session) -> list[Configuration]:
     """The runs that the collected tests need, each once; none for those that are skipped for want of data."""
     items = [item for item in session.items if item.get_closest_marker("skip") is None]
     settings = [item.callspec.params.get("setting") for item in items if hasattr(item, "callspec")]
@@ -183,7 +188,7 @@ def trained(request: pytest.FixtureRequest) -> dict[str, Run]:
 
 
 @pytest.fixture
-def runs(trained: dict[str, Run]) -> Callable[[Sequence[RunConfig]], list[Run]]:
+def runs(trained: dict[str, Run]) -> Callable[[Sequence[Configuration]], list[Run]]:
     """The finished runs of these configurations, in their order."""
     return lambda configs: [trained[config.key()] for config in configs]
 

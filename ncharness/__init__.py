@@ -47,6 +47,7 @@ from ncharness.provenance import facts
 from ncharness.record import Row, Run
 from ncharness.stats import ClassStats, class_stats
 from ncharness.store import Store
+from ncharness.study import Study, study_grid
 from ncharness.train import train
 from ncharness.verdict import Outcome, Verdict, equivalence, superiority, trend
 
@@ -62,6 +63,7 @@ __all__ = [
     "Run",
     "RunConfig",
     "Store",
+    "Study",
     "Term",
     "Verdict",
     "backend",
@@ -107,6 +109,7 @@ __all__ = [
     "self_duality",
     "stable_rank",
     "strong_collapse",
+    "study_grid",
     "subspace_alignment",
     "superiority",
     "train",

@@ -135,7 +135,7 @@ def minimal_depth(runs: Iterable[Run], *, eps: float) -> int | None:
     given = list(runs)
     if not given:
         raise ValueError("runs: expected at least one, got none")
-    if len(sets := {_training_set(run.config) for run in given}) > 1:
+    if len(sets := {_training_set(run.training) for run in given}) > 1:
         raise ValueError(f"runs: expected one training set, got {len(sets)}: {sorted(sets)[:2]}")
     found = [effective_depth(run.profile(), eps=eps) for run in given]
     return min((depth for depth in found if depth is not None), default=None)
@@ -234,22 +234,22 @@ def comparative_bound(
     _check_open("confidence", confidence)
     on_first, on_both = list(first), list(both)
     L, m, data = _one_family(on_first, on_both)
-    splits = sorted({run.config.split for run in on_first})
-    at_p = [run for run in on_both if math.isclose(run.config.noise, p)]
-    beyond = sorted({run.config.noise for run in on_both if run.config.noise >= (1.0 + alpha) * p - _ROUNDING})
+    splits = sorted({run.training.split for run in on_first})
+    at_p = [run for run in on_both if math.isclose(run.training.noise, p)]
+    beyond = sorted({run.training.noise for run in on_both if run.training.noise >= (1.0 + alpha) * p - _ROUNDING})
 
     def searched(runs: Sequence[Run], split: int, q: float) -> int:
         """The d_min that training found on one training set; one more than was tried where it found none."""
-        here = [run for run in runs if run.config.split == split and run.config.noise == q]
+        here = [run for run in runs if run.training.split == split and run.training.noise == q]
         if not here:
             raise ValueError(f"both: there is no run with split {split} and noise {q:g}")
         found = minimal_depth(here, eps=eps)
-        return 1 + max(run.config.depth for run in here) if found is None else found
+        return 1 + max(run.training.depth for run in here) if found is None else found
 
     if not at_p:
         raise ValueError(f"both: there is no run with noise {p:g}")
-    gammas = {split: [run for run in on_first if run.config.split == split] for split in splits}
-    needed = {split: searched(on_both, split, at_p[0].config.noise) for split in splits}
+    gammas = {split: [run for run in on_first if run.training.split == split] for split in splits}
+    needed = {split: searched(on_both, split, at_p[0].training.noise) for split in splits}
     depths = {split: mean_depth(gammas[split], eps=eps) for split in splits}
     events = [depths[split] >= needed[split] for split in splits]
     counted = [events]
@@ -302,19 +302,19 @@ def sweep(
 ) -> list[Bound]:
     """`comparative_bound` for every family on S1 among the runs, every p that was trained with it, and every alpha.
 
-    Ascending by data, L, p and alpha; runs on other parts are ignored. delta2 is estimated where some q of at least
+    Ascending by data, L, p and alpha; other runs are ignored. delta2 is estimated where some q of at least
     (1 + alpha) p was trained, and assumed 0 elsewhere, as each Bound says. The smallest of all these numbers is no
     estimate of anything: choose p, alpha and eps before looking.
     """
-    given = list(runs)
+    given = [run for run in runs if isinstance(run.config, RunConfig)]
     families: dict[RunConfig, list[Run]] = {}
     for run in given:
-        if run.config.part == "first":
-            families.setdefault(run.config.replace(split=0, seed=0), []).append(run)
+        if run.training.part == "first":
+            families.setdefault(run.training.replace(split=0, seed=0), []).append(run)
     found = []
     for config, first in families.items():
-        both = [run for run in given if run.config.part == "both" and _same_architecture(run.config, config)]
-        noises = sorted({run.config.noise for run in both})
+        both = [run for run in given if run.training.part == "both" and _same_architecture(run.training, config)]
+        noises = sorted({run.training.noise for run in both})
         for p, alpha in itertools.product([noise for noise in noises if 0.0 < noise < 0.5], alphas):
             known = any(noise >= (1.0 + alpha) * p - _ROUNDING for noise in noises)
             found.append(
@@ -360,17 +360,17 @@ def _one_family(first: Sequence[Run], both: Sequence[Run]) -> tuple[int, int, st
     for name, runs, part in (("first", first, "first"), ("both", both, "both")):
         if not runs:
             raise ValueError(f"{name}: expected runs, got none")
-        if odd := [run.config.name() for run in runs if run.config.part != part]:
+        if odd := [run.training.name() for run in runs if run.training.part != part]:
             raise ValueError(f"{name}: expected runs with part {part}, got {odd[0]}")
-    like = first[0].config
+    like = first[0].training
     # gamma is all that the networks on S1 may differ in, from split to split.
-    if odd := [run.config.name() for run in first if run.config.replace(split=like.split, seed=like.seed) != like]:
+    if odd := [run.training.name() for run in first if run.training.replace(split=like.split, seed=like.seed) != like]:
         raise ValueError(f"first: expected runs that differ in split and seed only, got {like.name()} and {odd[0]}")
     for run in both:
         for field in _SHARED:
             if getattr(run.config, field) != getattr(like, field):
                 raise ValueError(
-                    f"both: expected {field} as in first, {getattr(like, field)!r}, in {run.config.name()}"
+                    f"both: expected {field} as in first, {getattr(like, field)!r}, in {run.training.name()}"
                 )
     if like.n_train is None:
         raise ValueError("first: expected runs with n_train, twice the size m of a half, got None")

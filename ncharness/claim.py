@@ -2,15 +2,22 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ncharness.config import RunConfig
-from ncharness.record import Run
+from ncharness.record import Configuration, Run
+from ncharness.study import Study
 
 FITTED = 0.01
 """A network has fitted its training labels when its training error is at most this."""
 
-SUITES = ("headline", "paper", "all")
-"""The suites of claims, each with all of those before it: minutes, the claims of arXiv:2202.09028, everything."""
+SUITES = {
+    "headline": ("headline",),
+    "paper": ("headline", "paper"),
+    "literature": ("literature",),
+    "all": ("headline", "paper", "literature"),
+}
+"""The suites to ask for, and whose claims each has: minutes, all of arXiv:2202.09028, the wider literature."""
 
 _DIGITS = RunConfig(data="digits", n_train=1400, width=128, epochs=150)
 _CONV = _DIGITS.replace(arch="conv", width=16, epochs=60)
@@ -41,7 +48,7 @@ class Claim:
     alpha: float
     power: float  # at the effect and spread named in the claim's file
     precondition: str
-    suite: str = "paper"  # the smallest of SUITES that it belongs to
+    suite: str = "paper"  # headline, paper (of arXiv:2202.09028) or literature
     figure: str = ""  # the figure that people know it by, one of figures.NAMED
 
 
@@ -51,8 +58,8 @@ class Setting:
 
     name: str
     eps: float | None  # None: no threshold enters, and there is nothing to sweep over
-    runs: Sequence[RunConfig]
-    control_runs: Sequence[RunConfig] = ()  # only what the claim itself does not need
+    runs: Sequence[Configuration]
+    control_runs: Sequence[Configuration] = ()  # only what the claim itself does not need
 
     def __str__(self) -> str:
         return self.name
@@ -61,14 +68,17 @@ class Setting:
 def pivot(
     runs: Iterable[Run], axis: str, quantity: Callable[[Run], float | None]
 ) -> tuple[list[float], list[list[float | None]]]:
-    """A table of `quantity` with a row per seed and a column per value of the configuration field `axis`.
+    """A table of `quantity` with a row per seed and a column per value of `axis`, a field of the configuration or a
+    setting of the study.
 
     Returns the ascending levels of the axis and the rows, seeds ascending. Raises ValueError where a seed lacks
     a level or has one twice, because a paired test cannot do without.
     """
-    cells: dict[tuple[int, float], float | None] = {}
+    cells: dict[tuple[int, Any], float | None] = {}
     for run in runs:
-        cell = (run.config.seed, getattr(run.config, axis))
+        config = run.config
+        level = config.settings[axis] if isinstance(config, Study) else getattr(config, axis)
+        cell = (config.seed, level)
         if cell in cells:
             raise ValueError(f"runs: two runs have seed {cell[0]} and {axis} {cell[1]}")
         cells[cell] = quantity(run)

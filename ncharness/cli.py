@@ -28,9 +28,10 @@ from ncharness.named import NAMES
 from ncharness.parallel import available_cpus, ensure, missing
 from ncharness.progress import progress_line
 from ncharness.provenance import facts
-from ncharness.record import Run
+from ncharness.record import Row, Run
 from ncharness.report import read_csv, write_report
 from ncharness.store import Store
+from ncharness.study import Study
 from ncharness.work import Source, TrainingFailedError
 
 _HELP = {
@@ -192,6 +193,9 @@ def _print_runs(entries: Sequence[tuple[Path, Run | None, str]]) -> None:
         if run is None:
             table.add_row(escape(name), key, *["-"] * (2 + len(EPS_SWEEP)), escape(detail))
             continue
+        if isinstance(run.config, Study):
+            table.add_row(escape(name), key, *["-"] * (2 + len(EPS_SWEEP)), "done")
+            continue
         profile = run.profile()
         depths = ["none" if (depth := effective_depth(profile, eps=eps)) is None else str(depth) for eps in EPS_SWEEP]
         errors = [f"{run.scalar('error', split=split):.3f}" for split in ("train", "test")]
@@ -216,12 +220,26 @@ def _show(options: argparse.Namespace) -> int:
     console.print(str(path))
     for title, values in (("configuration", run.config.to_dict()), ("provenance", run.provenance)):
         console.print(f"{title}: " + ", ".join(f"{name}={value}" for name, value in values.items()), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    _print_layers(run, run.config.metrics) if isinstance(run.config, RunConfig) else _print_rows(run)
+    return 0
+
+
+def _print_rows(run: Run) -> None:
+    """All that a study found, in the order it tells."""
+    table = Table(*Row._fields, box=None, pad_edge=False, header_style="bold")
+    for row in run.rows:
+        table.add_row(*map(str, row[:-1]), f"{row.value:.6g}")
+    Console(highlight=False).print(table)
+
+
+def _print_layers(run: Run, metrics: Sequence[str]) -> None:
+    """The layers of a training after its last epoch, and what was asked for of the network."""
+    console, table = Console(highlight=False), Table(box=None, pad_edge=False, header_style="bold")
     last = {(row.layer, row.split, row.metric): row.value for row in run.rows if row.epoch == run.epochs[-1]}
     measured = {(split, metric) for layer, split, metric in last if layer != "network"}
     columns = {("train", "ncc_error"): "NCC error, train", ("test", "ncc_error"): "NCC error, test"}
     columns |= {("train", "cdnv"): "CDNV, train"}
-    wanted = [(split, metric) for metric in run.config.metrics for split in ("train", "test")]
+    wanted = [(split, metric) for metric in metrics for split in ("train", "test")]
     columns |= {(split, metric): f"{metric}, {split}" for split, metric in wanted if (split, metric) in measured}
     for heading in ("layer", *columns.values()):
         table.add_column(heading, justify="left" if heading == "layer" else "right")
@@ -229,9 +247,8 @@ def _show(options: argparse.Namespace) -> int:
         table.add_row(layer, *(f"{last[layer, split, metric]:.4g}" for split, metric in columns))
     console.print(table)
     of_network = {metric: value for (layer, _, metric), value in last.items() if layer == "network"}
-    if network := [f"{name}={of_network[name]:.4g}" for name in run.config.metrics if name in of_network]:
+    if network := [f"{name}={of_network[name]:.4g}" for name in metrics if name in of_network]:
         console.print("network: " + ", ".join(network))
-    return 0
 
 
 def _report(_: argparse.Namespace) -> int:

@@ -143,8 +143,7 @@ class RunConfig:
 
     def seed_for(self, purpose: str) -> int:
         """A 63-bit seed hashed from (seed, purpose), so a new draw in one place leaves the others alone."""
-        digest = hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") >> 1
+        return seed_for(self.seed, purpose)
 
     def data_seed(self) -> int:
         """The seed of what is drawn about the data: label noise by `seed`, halves and their noise by `split` alone."""
@@ -163,6 +162,12 @@ class RunConfig:
         steps = max(self.measurements - 2, 1)
         spaced = {round(self.epochs ** (i / steps)) for i in range(steps + 1)}
         return sorted({0, self.epochs} | spaced)
+
+
+def seed_for(seed: int, purpose: str) -> int:
+    """A 63-bit seed hashed from (seed, purpose)."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def grid(base: RunConfig, **axes: Iterable[Any]) -> list[RunConfig]:

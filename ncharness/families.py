@@ -12,6 +12,7 @@ from scipy import stats
 
 from ncharness.config import RunConfig
 from ncharness.record import Run
+from ncharness.study import Study
 
 Array = NDArray[np.float64]
 Groups = Mapping[Any, Sequence["Trace"]]
@@ -51,6 +52,12 @@ class Family:
     controls: list[Trace]
 
 
+def traces(runs: Iterable[Run]) -> list[Trace]:
+    """The trainings among the runs, at every capture point; studies have figures of their own, if any."""
+    trained = [run for run in runs if not isinstance(run.config, Study)]
+    return [found for run in trained for point in run.points if (found := trace(run, point)) is not None]
+
+
 def trace(run: Run, point: str) -> Trace | None:
     """The run as the figures see it at a capture point; None where no layer was measured there."""
     layers: dict[tuple[str, str], dict[int, list[float]]] = {}
@@ -58,11 +65,11 @@ def trace(run: Run, point: str) -> Trace | None:
         if row.layer.endswith(f".{point}"):
             layers.setdefault((row.metric, row.split), {}).setdefault(row.epoch, []).append(row.value)
     # Not every measurement needs to be there at every epoch.
-    whole = {kind: {e: v for e, v in by.items() if len(v) == run.config.depth} for kind, by in layers.items()}
+    whole = {kind: {e: v for e, v in by.items() if len(v) == run.training.depth} for kind, by in layers.items()}
     errors = whole.pop(("ncc_error", "train"), {})
     if not errors:
         return None
-    epochs, unknown = sorted(errors), [math.nan] * run.config.depth
+    epochs, unknown = sorted(errors), [math.nan] * run.training.depth
     accuracy = []
     for epoch in epochs:
         accuracy.append(math.nan)
@@ -70,7 +77,7 @@ def trace(run: Run, point: str) -> Trace | None:
             accuracy[-1] = 1.0 - run.scalar(epoch=epoch)
     others = {kind: np.array([by.get(epoch, unknown) for epoch in epochs]) for kind, by in whole.items()}
     return Trace(
-        run.config, point, tuple(epochs), np.array([errors[epoch] for epoch in epochs]), np.array(accuracy), others
+        run.training, point, tuple(epochs), np.array([errors[epoch] for epoch in epochs]), np.array(accuracy), others
     )
 
 

@@ -30,7 +30,7 @@ def figures(runs: Iterable[Run], *, eps: Sequence[float] = EPS_SWEEP) -> list[Dr
     A family is what differs only in depth, label noise and seed. Runs at learning rate 0 are controls: they appear
     dashed in the figure over epochs and nowhere else.
     """
-    traces = [found for run in runs for point in run.points if (found := families.trace(run, point)) is not None]
+    traces = families.traces(runs)
     alike = families.group(traces)
     swept = [family for family in alike if families.is_swept(family, alike)]
     with rc_context(STYLE):
@@ -254,7 +254,7 @@ def named(name: str, runs: Iterable[Run]) -> list[Drawn]:
     """The figure of that name, one for each family of the runs that has it; ValueError for a name not in NAMED."""
     if name not in NAMED:
         raise ValueError(f"name: expected one of {', '.join(NAMED)}, got {name!r}")
-    traces = [found for run in runs for point in run.points if (found := families.trace(run, point)) is not None]
+    traces = families.traces(runs)
     free = {"width": 1} if name == "collapse-by-width" else {}
     with rc_context(STYLE):
         drawn = [NAMED[name](family) for family in families.group(traces, **free)]

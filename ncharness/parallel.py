@@ -17,10 +17,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
-from ncharness.config import RunConfig
-from ncharness.record import Run
+from ncharness.record import Configuration, Run, configuration_from
 from ncharness.remote import Executor, train_through
 from ncharness.store import Store
+from ncharness.study import Study
 from ncharness.work import Event, Source, TrainingFailedError
 
 
@@ -29,14 +29,16 @@ def available_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def estimated_seconds(config: RunConfig) -> float:
+def estimated_seconds(config: Configuration) -> float:
     """Roughly how long a run takes one core of a server of the 2020s: for the order of runs, plans and ETAs."""
+    if isinstance(config, Study):
+        return config.seconds
     per_layer: float = config.width**2 * (9 * 64 if config.arch != "mlp" else 1) + 2000 * float(config.width) ** 0.5
     samples = (config.n_train or 4000) / (2 if config.part == "first" else 1)
     return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * samples
 
 
-def missing(store: Store, configs: Sequence[RunConfig]) -> list[RunConfig]:
+def missing(store: Store, configs: Sequence[Configuration]) -> list[Configuration]:
     """The runs that are not finished, each once, the longest first."""
     unique = {config.key(): config for config in configs}.values()
     return sorted(
@@ -46,7 +48,7 @@ def missing(store: Store, configs: Sequence[RunConfig]) -> list[RunConfig]:
 
 def ensure(
     store: Store,
-    configs: Sequence[RunConfig],
+    configs: Sequence[Configuration],
     *,
     jobs: int | None = None,
     source: Source | None = None,
@@ -82,7 +84,7 @@ def ensure(
 
 
 def _train_all(
-    store: Store, configs: Sequence[RunConfig], jobs: int, source: Source, on_event: Callable[[Event], None]
+    store: Store, configs: Sequence[Configuration], jobs: int, source: Source, on_event: Callable[[Event], None]
 ) -> list[int]:
     """Trains the runs and returns the exit codes of workers that did not end well."""
     context = multiprocessing.get_context("spawn")
@@ -136,7 +138,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 def _work(root: str, configs: list[dict[str, Any]], source: Source, events: Connection) -> None:
     store, parent = Store(root), multiprocessing.parent_process()
-    pending = [RunConfig.from_dict(values) for values in configs]
+    pending = [configuration_from(values) for values in configs]
     while pending:
         before = len(pending)
         pending = [config for config in pending if not _take(store, config, source, events)]
@@ -146,7 +148,7 @@ def _work(root: str, configs: list[dict[str, Any]], source: Source, events: Conn
             time.sleep(0.5)  # all that is left is being trained elsewhere
 
 
-def _take(store: Store, config: RunConfig, source: Source, events: Connection) -> bool:
+def _take(store: Store, config: Configuration, source: Source, events: Connection) -> bool:
     """Trains a run unless somebody else does; whether it is done."""
 
     def send(kind: str, epoch: int = 0, loss: float | None = None, text: str = "") -> None:

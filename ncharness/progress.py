@@ -7,13 +7,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ncharness.config import RunConfig
 from ncharness.parallel import estimated_seconds
+from ncharness.record import Configuration
 from ncharness.work import Event
 
 
 @contextmanager
-def progress_line(configs: Sequence[RunConfig], *, console: Console | None = None) -> Iterator[Callable[[Event], None]]:
+def progress_line(
+    configs: Sequence[Configuration], *, console: Console | None = None
+) -> Iterator[Callable[[Event], None]]:
     """Yields a receiver of `parallel.ensure`'s events for the runs still to be trained.
 
     Problems, such as a corrupt file, are printed in any case.

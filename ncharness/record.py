@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsFloat, TypeAlias
 
 from ncharness.config import RunConfig
+from ncharness.study import Study
+
+Configuration: TypeAlias = RunConfig | Study
+"""What the store keeps a run of."""
 
 
 class Row(NamedTuple):
@@ -21,9 +25,16 @@ class Row(NamedTuple):
 class Run:
     """A finished run: its configuration, its rows, and where and how they came about."""
 
-    config: RunConfig
+    config: Configuration
     rows: tuple[Row, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def training(self) -> RunConfig:
+        """The configuration of a training; TypeError for a study, which has no depth, width and so on."""
+        if isinstance(self.config, Study):
+            raise TypeError(f"expected a run of the training loop, got the study {self.config.name()}")
+        return self.config
 
     @property
     def epochs(self) -> list[int]:
@@ -68,6 +79,16 @@ class Run:
             if (row.epoch, row.layer, row.split, row.metric) == (wanted, "network", split, metric):
                 return row.value
         raise KeyError(f"no {metric} of split {split} after epoch {wanted} in {self.config.name()}")
+
+
+def configuration_from(values: dict[str, Any]) -> Configuration:
+    """The inverse of `to_dict` of either kind."""
+    return Study(**values) if "experiment" in values else RunConfig.from_dict(values)
+
+
+def network_rows(epoch: int = 0, split: str = "train", **values: SupportsFloat) -> list[Row]:
+    """A row of the whole network for every number, by name."""
+    return [Row(epoch, "network", split, metric, float(value)) for metric, value in values.items()]
 
 
 def rows_from_lists(values: Iterable[Iterable[Any]]) -> tuple[Row, ...]:

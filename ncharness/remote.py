@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from ncharness.config import RunConfig
+from ncharness.record import Configuration, configuration_from
 from ncharness.store import CorruptFileError, Store
 from ncharness.work import Event, Source, TrainingFailedError
 
@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
 
 def train_run(root: str, identity: str, values: dict[str, Any], source: Source) -> Outcome:
     """Trains one run in the store at `root`, on one thread, from its checkpoint if it has one; called by a worker."""
-    store, config = Store(root), RunConfig.from_dict(values)
+    store, config = Store(root), configuration_from(values)
     if store.identity() != identity:
         here = f"process {os.getpid()} on {socket.gethostname()}"
         return Outcome("astray", f"{here} does not see the store: {root} is another directory there, or none")
@@ -81,7 +81,7 @@ def train_run(root: str, identity: str, values: dict[str, Any], source: Source) 
 class _Task:
     """A run on its way; without a future it waits to be submitted, though not before `due`."""
 
-    config: RunConfig
+    config: Configuration
     future: Future | None = None
     epoch: int = 0  # the last that the store shows as finished
     begun_at: int = 0  # that epoch when the run was submitted
@@ -93,7 +93,7 @@ class _Task:
 def train_through(
     executor: Executor | Callable[[], Any],
     store: Store,
-    configs: Sequence[RunConfig],
+    configs: Sequence[Configuration],
     *,
     source: Source,
     on_event: Callable[[Event], None],
@@ -215,7 +215,7 @@ def _settled(store: Store, task: _Task, on_event: Callable[[Event], None]) -> bo
     return False
 
 
-def _await_result(store: Store, config: RunConfig) -> None:
+def _await_result(store: Store, config: Configuration) -> None:
     deadline = time.monotonic() + _CACHED_SECONDS
     try:
         while store.load(config) is None:

@@ -25,7 +25,9 @@ import torch
 
 from ncharness import data, provenance
 from ncharness.config import SCHEMA, RunConfig
-from ncharness.record import Run, rows_from_lists
+from ncharness.record import Configuration, Row, Run, configuration_from, rows_from_lists
+from ncharness.studies import carry_out
+from ncharness.study import Study
 from ncharness.train import State, train
 
 _TRAINING = threading.Lock()
@@ -56,12 +58,12 @@ class Store:
         if self.root.exists() and not self.root.is_dir():
             raise NotADirectoryError(f"root: expected a directory for the runs ($NCHARNESS_RUNS), got {self.root}")
 
-    def path(self, config: RunConfig) -> Path:
+    def path(self, config: Configuration) -> Path:
         """The directory of a run. Only the key is matched, so a renamed readable part is still found."""
         found = sorted(self.root.glob(f"*_{config.key()}"))
         return found[0] if found else self.root / f"{config.name()}_{config.key()}"
 
-    def status(self, config: RunConfig) -> Status:
+    def status(self, config: Configuration) -> Status:
         """What the store holds of a run; reads the whole result, only the header of a checkpoint."""
         path = self.path(config)
         try:
@@ -77,7 +79,7 @@ class Store:
             return Status("missing", detail=f"its checkpoint is {error.why}")
         return Status("partial", int(header["epoch"]))
 
-    def load(self, config: RunConfig) -> Run | None:
+    def load(self, config: Configuration) -> Run | None:
         """A finished run, or None; raises CorruptFileError for a result that fails its own checksum."""
         file = self.path(config) / "result.json"
         if not file.is_file():
@@ -99,7 +101,7 @@ class Store:
 
     def train(
         self,
-        config: RunConfig,
+        config: Configuration,
         *,
         data_root: Path | None = None,
         download: bool = False,
@@ -121,7 +123,7 @@ class Store:
 
     def _load_or_train(
         self,
-        config: RunConfig,
+        config: Configuration,
         data_root: Path | None,
         download: bool,
         on_epoch: Callable[[State], None],
@@ -135,7 +137,32 @@ class Store:
         path, started = self.path(config), time.monotonic()
         for leftover in path.glob(".*.tmp"):  # of a process that was killed while it wrote
             leftover.unlink()
-        resume = None
+        if isinstance(config, Study):
+            rows, resumed = carry_out(config), None
+            path.mkdir(parents=True, exist_ok=True)
+        else:
+            rows, resumed = self._trained(config, data_root, download, on_epoch, on_problem)
+        facts = {
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - started, 1),
+            "resumed_from_epoch": resumed,
+            **provenance.facts(),
+        }
+        run = Run(config, rows, facts)
+        write_result(path / "result.json", run)
+        (path / "checkpoint.pt").unlink(missing_ok=True)
+        return run
+
+    def _trained(
+        self,
+        config: RunConfig,
+        data_root: Path | None,
+        download: bool,
+        on_epoch: Callable[[State], None],
+        on_problem: Callable[[str], None],
+    ) -> tuple[tuple[Row, ...], int | None]:
+        """The rows of a training, its checkpoints and weights written; and the epoch it was resumed from."""
+        path, resume = self.path(config), None
         try:
             resume = read_checkpoint(path / "checkpoint.pt", config)
         except FileNotFoundError:
@@ -161,18 +188,9 @@ class Store:
         weights = io.BytesIO()
         torch.save(state.model, weights)
         _write(path / "model.pt", weights.getvalue())
-        facts = {
-            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - started, 1),
-            "resumed_from_epoch": resume.epoch if resume else None,
-            **provenance.facts(),
-        }
-        run = Run(config, tuple(state.rows), facts)
-        write_result(path / "result.json", run)
-        (path / "checkpoint.pt").unlink(missing_ok=True)
-        return run
+        return tuple(state.rows), resume.epoch if resume else None
 
-    def lock_file(self, config: RunConfig) -> Path:
+    def lock_file(self, config: Configuration) -> Path:
         """The file that is locked while the run is trained; the system lets go of it when the process ends."""
         return self.root / ".locks" / f"{config.key()}.lock"
 
@@ -187,7 +205,7 @@ class Store:
         return file.read_text() if file.is_file() else ""
 
     @contextmanager
-    def _locked(self, config: RunConfig, *, wait: bool) -> Iterator[None]:
+    def _locked(self, config: Configuration, *, wait: bool) -> Iterator[None]:
         file = self.lock_file(config)
         file.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(file, timeout=-1 if wait else 0):
@@ -227,12 +245,12 @@ def read_result(file: Path) -> Run:
     if body["schema"] != SCHEMA:
         raise CorruptFileError(file, f"stale (schema {body['schema']}, this version writes {SCHEMA})")
     try:
-        return Run(RunConfig.from_dict(body["config"]), rows_from_lists(body["rows"]), body["provenance"])
+        return Run(configuration_from(body["config"]), rows_from_lists(body["rows"]), body["provenance"])
     except (ValueError, KeyError) as error:  # intact, but not what this version writes
         raise CorruptFileError(file, f"stale ({error})") from None
 
 
-def write_checkpoint(file: Path, config: RunConfig, state: State) -> None:
+def write_checkpoint(file: Path, config: Configuration, state: State) -> None:
     """Writes a one-line JSON header (key, epoch, checksum) and the state behind it, atomically."""
     buffer = io.BytesIO()
     torch.save({**vars(state), "rows": [list(row) for row in state.rows]}, buffer)
@@ -246,7 +264,7 @@ def write_checkpoint(file: Path, config: RunConfig, state: State) -> None:
     _write(file, json.dumps(header).encode() + b"\n" + payload)
 
 
-def read_checkpoint(file: Path, config: RunConfig) -> State:
+def read_checkpoint(file: Path, config: Configuration) -> State:
     """The state of an unfinished run; FileNotFoundError, or CorruptFileError before anything is unpickled."""
     header = _read_header(file)
     payload = file.read_bytes().partition(b"\n")[2]

@@ -35,7 +35,7 @@ def train(config: RunConfig, data: Dataset, resume: State | None = None) -> Iter
     A run resumed from any of these states ends in the same rows: every random draw is seeded by (seed, purpose,
     epoch). The states yielded share their tensors with the running network; save or copy them before going on.
     """
-    with _seeded(config.seed_for("init")):
+    with seeded(config.seed_for("init")):
         model = build(
             config.arch,
             depth=config.depth,
@@ -59,7 +59,7 @@ def train(config: RunConfig, data: Dataset, resume: State | None = None) -> Iter
     for epoch in range(state.epoch, config.epochs):
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(epoch)
-        with _seeded(config.seed_for(f"epoch/{epoch}")):
+        with seeded(config.seed_for(f"epoch/{epoch}")):
             loss = _train_epoch(model, optimizer, data, config.batch_size)
         state = State(epoch + 1, model.state_dict(), optimizer.state_dict(), state.rows, loss)
         if state.epoch in measured:
@@ -146,7 +146,7 @@ def _share(mask: Tensor) -> float:
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """torch's global generator seeded for a block; the caller's random state is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

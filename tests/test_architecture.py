@@ -16,6 +16,7 @@ CHAINS = (
     "stats centring variability named config probe train store remote parallel progress cli",
     "config record data train store remote parallel progress report cli",
     "config record models train store remote executors report cli",
+    "study record train store remote parallel progress report cli",
     "work remote parallel progress report cli",
     "arrays addresses reference native native_cuda ops stats metrics contenders bench bench_sections bench_report cli",
 )
@@ -60,13 +61,19 @@ def test_only_what_is_above_the_store_reaches_it():
     assert not [(module, name) for module in below for name in {"store", "report", "cli"} & reached(module)]
 
 
+def test_studies_know_nothing_of_files_nor_of_verdicts():
+    below = {*SOURCES, "studies"} - ABOVE_STORE - {"store", "verdict", "claim"}
+    for path in (ROOT / "ncharness" / "studies").glob("*.py"):
+        assert {name.split(".")[1] for name in imported(path) if name.startswith("ncharness.")} <= below, path.name
+
+
 def test_only_native_knows_the_extension_and_the_verdict_knows_nobody():
     assert [module for module in DIRECT if "_core" in DIRECT[module]] == ["native"]
     assert DIRECT["verdict"] == set()
 
 
 def test_modules_import_each_other_and_not_the_front_door():
-    known = SOURCES.keys() | {"_core"}
+    known = SOURCES.keys() | {"_core", "studies"}
     assert not [(module, name) for module, names in DIRECT.items() for name in names - known]
 
 

@@ -7,19 +7,21 @@ from types import ModuleType
 
 import pytest
 
-from ncharness import Row, Run, RunConfig, interpolated_depth
-from ncharness.claim import SUITES, pivot, unfitted
+from ncharness import Row, Run, RunConfig, Study, interpolated_depth
+from ncharness.claim import pivot, unfitted
 from ncharness.figures import NAMED
+from ncharness.record import Configuration
 from ncharness.verdict import INCONCLUSIVE, NOT_APPLICABLE, REFUTED, SUPPORTED, power
 
 CLAIMS = Path(__file__).parent.parent / "claims"
-FILES = sorted(CLAIMS.glob("test_*.py"))
+FILES = sorted(CLAIMS.rglob("test_*.py"))
 HEADLINE = {"c2", "c3", "c7", "c13"}
 AXES = {"c4-collapse-depth": "depth", "c7-depth-noise": "noise", "c9-collapse-width": "width"}  # of trends
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, CLAIMS / f"{name}.py")
+    (path,) = (file for file in FILES if file.stem == name)
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -346,9 +348,14 @@ def test_the_claims_share_their_runs() -> None:
         every.append({config.key() for s in settings for config in (*s.runs, *s.control_runs)})
         headline |= every[-1] if module.CLAIM.suite == "headline" else set()
     assert len(headline) == 85
-    shared = [of for of, module in zip(every, modules, strict=True) if "bound" not in module.CLAIM.id]
+    of_paper = [(of, module.CLAIM) for of, module in zip(every, modules, strict=True)]
+    shared = [of for of, claim in of_paper if "bound" not in claim.id and claim.suite != "literature"]
     assert 2 * len(set.union(*shared)) < sum(map(len, shared))
     assert {module.CLAIM.id.split("-")[0] for module in modules if module.CLAIM.suite == "headline"} == HEADLINE
+
+
+def level(config: Configuration, axis: str) -> object:
+    return config.settings[axis] if isinstance(config, Study) else getattr(config, axis)
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.5, 2.0])
@@ -358,7 +365,7 @@ def test_at_its_margin_no_claim_is_supported_more_often_than_alpha(file: Path, s
     claim, scale = module.CLAIM, abs(module.CLAIM.margin) or 0.01
     seeds = {config.seed for setting in module.SETTINGS["small"] for config in setting.runs}
     levels = (
-        {"n_levels": len({getattr(c, axis) for c in module.SETTINGS["small"][0].runs})}
+        {"n_levels": len({level(c, axis) for c in module.SETTINGS["small"][0].runs})}
         if (axis := AXES.get(claim.id))
         else {}
     )
@@ -384,8 +391,9 @@ def test_every_claim_declares_its_design_and_has_a_control(file: Path) -> None:
     assert claim.alpha <= 0.05
     if "in layers" in claim.quantity:
         assert claim.margin % 1 == 0.5, "a half-integer, as depths tie at integers"
-    assert claim.suite in SUITES
-    assert claim.figure in NAMED
+    assert claim.suite in ("headline", "paper", "literature")
+    assert (claim.suite == "literature") == (file.parent != CLAIMS), "a folder is a subject of the literature"
+    assert claim.figure in NAMED or (claim.suite == "literature" and not claim.figure)
     names = [name for name in dir(module) if name.startswith("test_")]
     assert len([name for name in names if "control" in name]) == 1
     assert len(names) == 2
@@ -393,4 +401,5 @@ def test_every_claim_declares_its_design_and_has_a_control(file: Path) -> None:
         seeds = {config.seed for config in (*setting.runs, *setting.control_runs)}
         assert len(seeds) >= 5
         assert not seeds & set(range(100)), "the pilots'"
-        assert {config.data for config in setting.runs} == {setting.name.split("-")[0]}
+        if data := {config.data for config in setting.runs if isinstance(config, RunConfig)}:
+            assert data == {setting.name.split("-")[0]}

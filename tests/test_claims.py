@@ -261,7 +261,7 @@ PARTS = ["test_parts.py::test_control_refuted[digits]", "test_parts.py::test_sup
 @pytest.mark.parametrize(
     ("arguments", "passed", "left_out"),
     [
-        ([], NUMBERS, "suite headline: 4 tests of larger suites left out"),
+        ([], NUMBERS, "suite headline: 4 tests of other suites left out"),
         (["--suite", "headline"], NUMBERS, "suite headline: 4 tests"),
         (["--suite", "paper"], NUMBERS + PARTS, ""),
         (["--suite", "all"], NUMBERS + PARTS, ""),
@@ -335,7 +335,7 @@ def test_data_that_is_not_there_is_skipped_with_the_reason_and_not_planned(train
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--suite", "nonsense"], "ERROR: --suite: expected headline or paper or all, got 'nonsense'"),
+        (["--suite", "nonsense"], "ERROR: --suite: expected headline or paper or literature or all, got 'nonsense'"),
         (["--scale", "nonsense"], "ERROR: --scale: expected small, got 'nonsense'"),
         (["--data-root", "no/such/place"], "ERROR: --data-root: there is no directory no/such/place"),
         (["--jobs", "0"], "ERROR: --jobs: expected at least 1, got 0"),

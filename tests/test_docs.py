@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text()
 SOURCES = [
     path.relative_to(ROOT).as_posix()
     for folder, pattern in (("csrc", "*"), ("ncharness", "*.py"), ("claims", "*.py"))
-    for path in sorted((ROOT / folder).glob(pattern))
+    for path in sorted((ROOT / folder).rglob(pattern))
     if path.name not in ("__init__.py", "__main__.py")
 ]
 
