@@ -40,13 +40,14 @@ def minimise(objective: Callable[[], Tensor], variables: Sequence[Tensor], *, ro
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    steepest = float("inf")
-    for _ in range(rounds):
+    before = float("inf")
+    for _ in range(rounds):  # a new line search gets on where rounding ended the last one
         solver.step(closure)  # type: ignore[no-untyped-call]
         value = closure()
         steepest = max(float(one.grad.abs().max()) for one in variables if one.grad is not None)
-        if steepest < 1e-11:
+        if steepest < 1e-10 or float(value.detach()) >= before:
             break
+        before = float(value.detach())
     return float(value.detach()), steepest
 
 
