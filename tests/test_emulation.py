@@ -209,6 +209,21 @@ def test_near_ties_are_decided_by_float64(kernels, n_classes):
     assert torch.equal(nearest(kernels, x, means), distance.argmin(dim=1))
 
 
+def test_near_ties_of_rows_that_are_split_with_their_weight_at_the_end(kernels):
+    generator = torch.Generator().manual_seed(6)
+    means = torch.zeros(4, 1200, dtype=torch.float64)
+    means[:, 1000:] = torch.randn(4, 200, generator=generator, dtype=torch.float64)
+    means[2:, 1000:] += 10
+    apart = torch.linalg.qr((means[1:] - means[0]).T).Q
+    noise = torch.zeros(40, 1200, dtype=torch.float64)
+    noise[:, 1000:] = 1e3 * torch.randn(40, 200, generator=generator, dtype=torch.float64)
+    noise -= noise @ apart @ apart.T
+    x = ((means[0] + means[1]) / 2 + noise).float()
+    distance = (x.double()[:, None] - means).square().sum(dim=2)
+    assert len(distance.argmin(dim=1).unique()) == 2
+    assert torch.equal(nearest(kernels, x, means), distance.argmin(dim=1))
+
+
 def test_tensor_cores_see_what_one_bfloat16_part_alone_would_not(kernels):
     generator = torch.Generator().manual_seed(7)
     means = torch.full((40, 6), torch.nan, dtype=torch.float64)
