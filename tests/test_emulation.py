@@ -296,6 +296,8 @@ def test_cdnv(kernels, n_classes):
     if n_classes > 2:
         stats[1][2] = stats[1][0]
         assert kernels.cdnv(*stats) == torch.inf
+        stats[2].zero_()  # nothing over nothing too
+        assert kernels.cdnv(*stats) == reference.cdnv(*stats) == torch.inf
 
 
 def test_measure_is_both_passes_and_a_scorer_serves_every_dtype(kernels):
