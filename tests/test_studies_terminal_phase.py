@@ -125,11 +125,13 @@ def short(**settings: object) -> Run:
 
 
 def test_a_training_is_measured_where_the_terminal_phase_begins_is_half_over_and_ends() -> None:
-    run = short(epochs=35)
-    assert run.epochs == list(range(36))
+    run = short(epochs=50)
+    assert run.epochs == list(range(51))
     onset, middle, last = subject.phase(run)
-    assert 0 < onset < last == 35
-    assert middle == (onset + 35) // 2
+    assert 0 < onset < last == 50
+    assert middle == (onset + 50) // 2
+    assert onset % 5, "not measured anyway, as every tenth of the epochs is"
+    assert middle % 5
     assert all(run.scalar(epoch=epoch) > 0 for epoch in range(onset))
     assert run.scalar(epoch=onset) == 0
     for epoch in (0, onset, middle, last):
@@ -199,6 +201,18 @@ def test_training_on_all_samples_ends_where_the_gradient_of_loss_and_decay_vanis
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     for gradient, parameter in zip(gradients, model.parameters(), strict=True):
         torch.testing.assert_close(gradient, -0.1 * parameter.detach(), atol=2e-5, rtol=0)
+
+
+def test_after_every_iteration_batch_norm_has_the_statistics_of_the_weights_reached() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.BatchNorm1d(5), torch.nn.Linear(5, 3))
+    inputs, labels = torch.randn(40, 4), torch.arange(40) % 3
+
+    def after(epoch: int) -> None:
+        if epoch:
+            torch.testing.assert_close(model[1].running_mean, model[0](inputs).mean(dim=0).detach())
+
+    fitting.fit_whole(model, inputs, labels, epochs=5, after=after)
 
 
 def test_settling_gives_batch_norm_the_statistics_of_all_inputs() -> None:
