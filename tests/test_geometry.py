@@ -226,7 +226,8 @@ def test_minority_rows_that_vanish_have_no_angles(n):
     rows[0] *= 1e-1
     assert minority_cosine(rows, [0, 1]).isnan()
     assert not minority_cosine(rows, [1, 2]).isnan(), "of the rows that are asked about"
-    rows[:2] *= 1e-9
+    rows[0] *= np.linalg.norm(rows[1]) / np.linalg.norm(rows[0])
+    rows[:2] *= 1e-9  # both alike, of rows that are not
     assert minority_cosine(rows, [0, 1]).isnan()
     assert minority_spread(rows, [0, 1]) < 1e-8
     assert minority_cosine(np.zeros((3, 2)), [0, 1]).isnan()

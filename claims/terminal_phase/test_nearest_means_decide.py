@@ -3,8 +3,8 @@
 Papyan, Han & Donoho, PNAS 2020 (arXiv:2008.08186): the share of training samples that the network labels otherwise
 than the nearest class mean falls to 0. Pilots, seeds 0 and 1, on 1000 samples: from 1 to 5 samples at the onset under
 cross-entropy and from 21 to 25 under squared error to none before the middle of the phase. So little is left to fall
-under cross-entropy that a seed may have nothing: the claim cannot be tested then, and is not applicable. The floor is
-half a sample.
+under cross-entropy that a seed may have nothing: the claim cannot be tested then, and is not applicable. So it came
+out: only under squared error is there something to fall in all of the claim's seeds. The floor is half a sample.
 """
 
 from collections.abc import Callable, Sequence
