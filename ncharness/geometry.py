@@ -9,12 +9,13 @@ Two centred rows are always a simplex ETF: with C = 2, NC2 about the mean holds 
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ncharness.arrays import Array, check_choice
+from ncharness.arrays import Array, as_rows, check_choice
 from ncharness.centring import Centre, centred, frobenius, measurable, normalised, row_norms, simplex_gram, undefined
 from ncharness.stats import ClassStats
 
@@ -113,6 +114,40 @@ def discrimination(of: ClassStats | Array, *, centre: Centre = "none") -> Tensor
     """
     rows = centred(of, centre)
     return 1 - _cosines(rows).max() if measurable(rows) else undefined(rows)
+
+
+def minority_cosine(weight: Array, minority: Sequence[int], *, floor: float = 1e-4) -> Tensor:
+    """Mean cosine over pairs of the classifier rows of minority classes, in [-1, 1]; the rows as they are.
+
+    Fang et al. (arXiv:2101.12699): -1 / (C - 1) in a simplex ETF, 1 where the minority classes have collapsed onto one
+    another. weight (C, d); `minority` are at least two of its rows. Rows that have shrunk to nothing have no angles:
+    NaN where one of them is shorter than `floor` of the root mean square length of all rows, and then
+    `minority_spread` tells what became of them.
+    """
+    rows, few = _minority(weight, minority)
+    if not measurable(rows):
+        return undefined(rows)
+    if row_norms(few).min() < floor * frobenius(rows) / math.sqrt(len(rows)):
+        return undefined(rows)
+    return _cosines(few).mean()
+
+
+def minority_spread(weight: Array, minority: Sequence[int]) -> Tensor:
+    """||W_m - mean(W_m)||_F / ||W||_F, W_m the classifier rows of minority classes, in [0, 1]; arguments as above.
+
+    0 where they coincide, whether at a common direction or at nothing, so that it needs no guard as the angle does.
+    """
+    rows, few = _minority(weight, minority)
+    return frobenius(few - few.mean(dim=0)) / frobenius(rows) if measurable(rows) else undefined(rows)
+
+
+def _minority(weight: Array, minority: Sequence[int]) -> tuple[Tensor, Tensor]:
+    rows, chosen = as_rows(weight, "weight"), sorted(minority)
+    if len(set(chosen)) != len(chosen) or len(chosen) < 2:
+        raise ValueError(f"minority: expected at least two different classes, got {list(minority)!r}")
+    if chosen[0] < 0 or chosen[-1] >= len(rows):
+        raise ValueError(f"minority: expected classes in [0, {len(rows)}), got {list(minority)!r}")
+    return rows, rows[chosen]
 
 
 def _cosines(rows: Tensor) -> Tensor:

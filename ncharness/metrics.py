@@ -28,16 +28,20 @@ from ncharness.geometry import (
     etf_distance,
     etf_distance_floor,
     frame_distance,
+    minority_cosine,
+    minority_spread,
 )
 from ncharness.spectrum import classification_dimension, numerical_rank, stable_rank, subspace_alignment
 from ncharness.stats import ClassStats, check_and_warn
 from ncharness.variability import (
+    MOST_FEATURES,
     NC1_RTOL,
     between_rank,
     between_trace,
     cdnv,
     class_separation,
     directional_cdnv,
+    fisher,
     fuzziness,
     kernel_nc1,
     nc1,
@@ -49,6 +53,7 @@ from ncharness.variability import (
 )
 
 __all__ = [
+    "MOST_FEATURES",
     "NC1_RTOL",
     "ClassMeasure",
     "between_rank",
@@ -62,12 +67,15 @@ __all__ = [
     "equinorm",
     "etf_distance",
     "etf_distance_floor",
+    "fisher",
     "frame_distance",
     "fuzziness",
     "kernel_nc1",
     "linear_predictions",
     "margins",
     "measure",
+    "minority_cosine",
+    "minority_spread",
     "nc1",
     "nc1_trace",
     "ncc",

@@ -14,6 +14,9 @@ from ncharness.stats import ClassStats
 NC1_RTOL = 1e-12
 """Eigenvalues of the Gram of the centred class means below this share of the largest count as zero."""
 
+MOST_FEATURES = 8192
+"""The widest features that `fisher` takes: its covariance has d^2 entries, half a gigabyte here."""
+
 
 def cdnv(stats: ClassStats, *, pairs: bool = False, unbiased: bool = False) -> Tensor:
     """Class-distance normalised variance: (Var_i + Var_j) / (2 ||mu_i - mu_j||^2), averaged over pairs i < j.
@@ -185,6 +188,42 @@ def kernel_nc1(kernel: Array, labels: Array, n_classes: int) -> Tensor:
     within = (k.diagonal().sum() - (count * means.diagonal()).sum()) / len(y)
     between = means.diagonal().mean() - means.mean()
     return torch.where(between == 0, torch.inf, within / between)
+
+
+def fisher(
+    features: Array, labels: Array, stats: ClassStats, *, centre: Centre = "classes", weights: Weights = "classes"
+) -> Tensor:
+    """Fisher ratio tr(pinv(Sigma_W) Sigma_B) / C, in [0, inf]: the inverse on the side within classes.
+
+    Zarka, Guth & Mallat (arXiv:2012.10424). Large where `nc1` is small, and unlike it the same after any invertible
+    linear map of the features. `stats` are those of these very rows; `centre` and `weights` as in `nc1`, Sigma_W over
+    all rows. A direction in which nothing varies within classes (an eigenvalue of Sigma_W below NC1_RTOL of its
+    largest) is left out where class means agree in it too, as in a unit that is always 0, and makes the ratio inf where
+    they do not: with fewer than d + C rows it says nothing. NaN with fewer than two classes or rows that are not
+    finite. Needs Sigma_W, (d, d) in float64: ValueError above MOST_FEATURES features.
+    """
+    x = as_features(features)
+    y = as_labels(labels, x).long()
+    check_labels(y, stats.n_classes)
+    if x.shape[1] != stats.n_features:
+        raise ValueError(f"features: expected {stats.n_features} columns as in stats, got {x.shape[1]}")
+    if x.shape[1] > MOST_FEATURES:
+        raise ValueError(f"features: expected at most {MOST_FEATURES} columns, got {x.shape[1]}")
+    if centre == "none":
+        raise ValueError("centre: expected classes or samples, got 'none': Sigma_B is a covariance")
+    means = centred(stats, centre)
+    residuals = x.double() - stats.mean[y]
+    within = residuals.T @ residuals / max(len(residuals), 1)
+    if not (measurable(means) and bool(within.isfinite().all())):
+        return undefined(means)
+    means = shares(stats, weights).sqrt()[:, None] * means
+    values, vectors = torch.linalg.eigh(within)
+    along = (means @ vectors).square().sum(dim=0)
+    varies = values > NC1_RTOL * values[-1]
+    if along[~varies].sum() > NC1_RTOL * along.sum():
+        return torch.full_like(along[0], torch.inf)
+    total: Tensor = (along[varies] / values[varies]).sum()
+    return total / len(means)
 
 
 def unit_rows(features: Array) -> Tensor:

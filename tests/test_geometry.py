@@ -18,6 +18,8 @@ from ncharness import (
     etf_distance,
     etf_distance_floor,
     frame_distance,
+    minority_cosine,
+    minority_spread,
 )
 
 EVERY = {
@@ -189,6 +191,54 @@ def test_weights_and_parameters_are_taken_as_they_are():
     head = torch.nn.Linear(6, 4)
     assert etf_distance(head.weight) == etf_distance(head.weight.detach().double())
     assert not etf_distance(head.weight).requires_grad
+
+
+@few
+@given(seed=seeds)
+def test_minority_angles_are_those_of_the_rows_named(seed):
+    rows = np.random.default_rng(seed).standard_normal((6, 4))
+    few_rows = rows[[1, 2, 5]]
+    assert float(minority_cosine(rows, [5, 1, 2])) == pytest.approx(cosines(few_rows).mean(), abs=1e-12)
+    spread = np.linalg.norm(few_rows - few_rows.mean(axis=0)) / np.linalg.norm(rows)
+    assert float(minority_spread(rows, (1, 2, 5))) == pytest.approx(spread, rel=1e-12)
+    turned = 3 * rows @ orthogonal(4, seed % 1000)
+    for metric in (minority_cosine, minority_spread):
+        assert float(metric(turned, [5, 1, 2])) == pytest.approx(float(metric(rows, [5, 1, 2])), abs=1e-12)
+
+
+def test_minority_angles_of_a_simplex_and_of_collapsed_classes():
+    rows = simplex(10, 12)
+    assert float(minority_cosine(rows, range(5, 10))) == pytest.approx(-1 / 9)
+    rows[5:] = rows[5] * np.array([[1], [2], [1], [3], [1]])
+    assert float(minority_cosine(rows, range(5, 10))) == pytest.approx(1)
+    assert minority_spread(rows, range(5, 10)) > 0.1, "at one direction, not at one point"
+    rows[5:] = rows[5]
+    assert float(minority_spread(rows, range(5, 10))) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [4, 40])
+def test_minority_rows_that_vanish_have_no_angles(n):
+    rows = np.random.default_rng(0).standard_normal((n, 6))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows[0] *= 3e-4
+    assert not minority_cosine(rows, [0, 1]).isnan()
+    assert minority_cosine(rows, [0, 1], floor=1e-3).isnan()
+    rows[0] *= 1e-1
+    assert minority_cosine(rows, [0, 1]).isnan()
+    assert not minority_cosine(rows, [1, 2]).isnan(), "of the rows that are asked about"
+    rows[0] *= np.linalg.norm(rows[1]) / np.linalg.norm(rows[0])
+    rows[:2] *= 1e-9  # both alike, of rows that are not
+    assert minority_cosine(rows, [0, 1]).isnan()
+    assert minority_spread(rows, [0, 1]) < 1e-8
+    assert minority_cosine(np.zeros((3, 2)), [0, 1]).isnan()
+    assert minority_spread(np.full((3, 2), np.nan), [0, 1]).isnan()
+
+
+@pytest.mark.parametrize("minority", [[0], [], [1, 1], [0, 3], [-1, 0]])
+def test_minority_classes_that_are_none_are_refused(minority):
+    for metric in (minority_cosine, minority_spread):
+        with pytest.raises(ValueError, match=r"^minority: expected .*, got \["):
+            metric(np.eye(3), minority)
 
 
 @pytest.mark.parametrize(

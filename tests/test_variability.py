@@ -17,6 +17,7 @@ from ncharness import (
     class_separation,
     class_stats,
     directional_cdnv,
+    fisher,
     fuzziness,
     kernel_nc1,
     measure,
@@ -145,6 +146,66 @@ def test_class_separation_of_rows_without_direction_is_nan_and_collapsed_classes
 def test_the_kernel_form_is_the_trace_form_of_the_features(seed, balanced):
     x, y = example(seed, balanced=balanced)
     assert float(kernel_nc1(x @ x.T, y, 7)) == pytest.approx(float(nc1_trace(class_stats(x, y, 7))), rel=1e-9)
+
+
+@pytest.mark.parametrize(("centre", "weights"), CONVENTIONS)
+def test_fisher_of_every_convention_matches_explicit_covariances(centre, weights):
+    x, y = example()
+    sigma_w, sigma_b = covariances(x, y, centre=centre, weights=weights)
+    found = fisher(x, 2 * y, class_stats(x, 2 * y, 10), centre=centre, weights=weights)  # every other class is empty
+    assert float(found) == pytest.approx(np.trace(np.linalg.solve(sigma_w, sigma_b)) / 5, rel=1e-9)
+
+
+@few
+@given(seed=seeds, d=st.integers(1, 12))
+def test_fisher_is_the_same_after_any_invertible_map_and_nc1_is_not(seed, d):
+    x, y = example(seed, d=d)
+    rng = np.random.default_rng(seed)
+    bend = orthogonal(d, seed % 1000) * rng.uniform(0.1, 3, d) @ orthogonal(d, seed % 1000 + 1)
+    bent = x @ torch.from_numpy(bend) + 7
+
+    def both(rows):
+        found = measure(rows, y, 5, gram=True)
+        return float(fisher(rows, y, found.stats)), float(found.nc1)
+
+    (before, nc1_before), (after, nc1_after) = both(x), both(bent)
+    assert after == pytest.approx(before, rel=1e-9)
+    if d > 4:
+        assert nc1_after != pytest.approx(nc1_before, rel=1e-6)
+
+
+def test_fisher_of_white_noise_is_the_trace_of_what_is_between():
+    means = simplex(4, 3, scale=2.0)
+    x, y = noisy(means, np.eye(3), n=50)
+    white = np.linalg.inv(np.linalg.cholesky(covariances(x, y)[0])).T
+    stats = class_stats(x @ white, y, 4)
+    assert float(fisher(x @ white, y, stats)) == pytest.approx(float(between_trace(stats)) / 4, rel=1e-12)
+
+
+def test_fisher_leaves_out_what_varies_nowhere_and_is_infinite_where_only_the_means_differ():
+    x, y = example()
+    value = float(fisher(x, y, class_stats(x, y, 5)))
+    still = torch.cat([x, torch.full((len(x), 2), 0.3)], dim=1)  # units that are always the same
+    assert float(fisher(still, y, class_stats(still, y, 5))) == pytest.approx(value, rel=1e-9)
+    told = torch.cat([x, y[:, None].double()], dim=1)  # and one that is the label
+    assert fisher(told, y, class_stats(told, y, 5)) == torch.inf
+    wide = torch.randn(20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert fisher(wide, y[:20], class_stats(wide, y[:20], 5)) == torch.inf, "fewer rows than features"
+
+
+def test_fisher_of_one_class_is_nan_and_its_arguments_are_checked(monkeypatch):
+    x, y = example()
+    assert fisher(x, 0 * y, class_stats(x, 0 * y, 3)).isnan()
+    stats = class_stats(x, y, 5)
+    with pytest.raises(ValueError, match=r"^features: expected 7 columns as in stats, got 6"):
+        fisher(x[:, :6], y, stats)
+    with pytest.raises(ValueError, match=r"^labels: expected values in \[0, 5\), got 5 at index 0"):
+        fisher(x, y + 5, stats)
+    with pytest.raises(ValueError, match=r"^centre: expected classes or samples, got 'none'"):
+        fisher(x, y, stats, centre="none")
+    monkeypatch.setattr("ncharness.variability.MOST_FEATURES", 6)
+    with pytest.raises(ValueError, match=r"^features: expected at most 6 columns, got 7"):
+        fisher(x, y, stats)
 
 
 # --- relations --------------------------------------------------------------------------------------------------------

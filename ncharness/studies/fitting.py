@@ -87,3 +87,55 @@ def fit(
             value.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         after(epoch + 1)
+
+
+def fit_whole(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    epochs: int,
+    loss: Loss = functional.cross_entropy,
+    weight_decay: float = 0.0,
+    after: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Trains by L-BFGS with a strong Wolfe line search on all samples at once; an epoch is one of its iterations.
+
+    Half of `weight_decay` times the squared norm of all trainable parameters is part of what it minimises. `after` as
+    in `fit`; leaves the model in training mode.
+    """
+    moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        squares = torch.stack([parameter.square().sum() for parameter in moved]).sum()
+        value = loss(model(inputs), labels) + 0.5 * weight_decay * squares
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    after(0)
+    for epoch in range(epochs):
+        if epoch % 20 == 0:  # a new line search gets on where rounding ended the last one
+            solver = torch.optim.LBFGS(moved, max_iter=1, history_size=20, line_search_fn="strong_wolfe")
+        model.train()
+        solver.step(closure)  # type: ignore[no-untyped-call]
+        settle(model, inputs)
+        after(epoch + 1)
+    model.train()
+
+
+@torch.no_grad()
+def settle(model: nn.Module, inputs: Tensor) -> None:
+    """Sets the running statistics of batch norm to those of these inputs; leaves the model in training mode.
+
+    Trials of a line search that were not taken are in them otherwise.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain average, of the one pass that follows
+    model.train()
+    model(inputs)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum

@@ -1,0 +1,75 @@
+"""Random labels are fitted and collapse too, at chance on test data: collapse is a matter of optimisation.
+
+Zhu et al., NeurIPS 2021 (arXiv:2105.02375): CIFAR-10 with its labels permuted, so that classes stay balanced; a
+perceptron on digits here, 100 samples a class, each seed with a permutation of its own. Chance accuracy has a spread of
+points from seed to seed, as samples of one true class vote together, so that seeds are what is averaged over and no
+binomial interval of test samples. Pilots, seeds 0, 1 and 3: NC1 falls by .22 to .24 of a decade in the terminal phase,
+slower than with true labels; test accuracy .078, .108, .116.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ncharness import Run, Verdict, equivalence, study_grid, trend
+from ncharness.claim import Claim, Setting
+from ncharness.studies.terminal_phase import digits_of, unfinished
+from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+
+MARGIN, CHANCE, NEAR, ALPHA, SEEDS = 0.1, 0.1, 0.05, 0.05, range(1000, 1008)
+MISSED = (
+    1.0 - power("trend", effect=0.22, sd=0.04, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    1.0 - power("equivalence", effect=0.0, sd=0.025, n=len(SEEDS), margin=NEAR, alpha=ALPHA),
+)
+CLAIM = Claim(
+    id="t6-random-labels",
+    title="Random labels are fitted and collapse, at chance on test data",
+    statement="Networks that fit permuted labels have an NC1 that keeps falling in the terminal phase, by more than "
+    f"{MARGIN} of a decade, and a test accuracy within {NEAR} of chance.",
+    source="Zhu et al., arXiv:2105.02375, experiments with random labels",
+    quantity="per seed, -log10 of tr(Sigma_W pinv(Sigma_B)) / C at the onset, the middle and the end of the phase; "
+    f"test accuracy less {CHANCE} (margin ±{NEAR})",
+    test="trend",
+    margin=MARGIN,
+    alpha=ALPHA,
+    power=1.0 - sum(MISSED),  # of both parts; at least this, whatever their dependence
+    precondition="zero training error in every epoch of the last fifth, on the permuted labels",
+    suite="literature",
+)
+SETTINGS = {
+    "small": [
+        Setting(
+            name="digits",
+            eps=None,
+            runs=study_grid("terminal_phase.trained", labels="permuted", seed=SEEDS),
+            control_runs=study_grid("terminal_phase.trained", seed=SEEDS),
+        )
+    ]
+}
+
+
+def judge(runs: Sequence[Run]) -> Verdict:
+    if reason := unfinished(runs):
+        return not_applicable(reason)
+    accuracies = [1.0 - run.scalar(split="test") for run in runs]
+    return weakest(
+        {
+            "fall of NC1": trend(
+                [digits_of(run, "nc1") for run in runs], levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA
+            ),
+            "accuracy above chance": equivalence(
+                [accuracy - CHANCE for accuracy in accuracies], margin=NEAR, alpha=ALPHA
+            ),
+        }
+    )
+
+
+def test_random_labels_collapse_at_chance(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    assert verdict(lambda _: judge(trained)) == SUPPORTED
+
+
+def test_control_true_labels(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
+    trained = runs(setting.control_runs)
+    control = "The same with the true labels, on which test accuracy is not chance."
+    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
