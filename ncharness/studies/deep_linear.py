@@ -60,9 +60,7 @@ def trained(
     return [*rows, *network_rows(loss=error(outputs, targets), predicted=predicted)]
 
 
-def orthonormal_inputs(
-    classes: int, samples: int, dim: int, *, noise: float, offset: float
-) -> tuple[Tensor, Tensor]:
+def orthonormal_inputs(classes: int, samples: int, dim: int, *, noise: float, offset: float) -> tuple[Tensor, Tensor]:
     """Inputs (dim, classes * samples), as in `trained`, and their labels."""
     labels = torch.arange(classes).repeat_interleave(samples)
     stray, common = torch.randn(dim, len(labels), dtype=torch.float64), torch.randn(dim, 1, dtype=torch.float64)
