@@ -360,7 +360,7 @@ def test_a_spread_over_seeds_leaves_it_open():
 
 
 def test_the_claims_share_their_networks():
-    """Of the studies that the folder asks for, seven eighths would be trained again if they were not shared."""
+    """More than half of the studies that the folder asks for would be trained again if they were not shared."""
     modules = [load(file.stem.removeprefix("test_")) for file in sorted(FOLDER.glob("test_*.py"))]
     settings = [setting for module in modules for setting in module.SETTINGS["small"]]
     asked = [study for setting in settings for study in (*setting.runs, *setting.control_runs)]
