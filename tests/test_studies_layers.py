@@ -28,7 +28,7 @@ def tiny(**settings):
 def toy(n=60, d=6, n_classes=3, seed=0):
     """Inputs (n, d) in well separated classes, and labels."""
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(n) % n_classes
+    labels = torch.randint(n_classes, (n,), generator=generator)
     return 4 * torch.eye(n_classes, d)[labels] + torch.randn(n, d, generator=generator), labels
 
 
@@ -60,6 +60,24 @@ def test_studies_of_one_seed_begin_alike_and_differ_as_asked(run):
     assert len({tuple(values) for values in [run.profile("nc1_trace", point="out"), *after]}) == 6
     for other in ({"pixel_noise": 1.0}, {"data": "shuffled:digits"}):
         assert tiny(**other).profile("nc1_trace", point="in")[0] > 1.5 * run.profile("nc1_trace", point="in")[0]
+
+
+def test_a_linear_network_loses_no_rank_to_its_activations():
+    linear, bent = (
+        tiny(linear=one, batch_norm=False).profile("jacobian_rank", epoch=0, point="out") for one in (True, False)
+    )
+    assert linear == [12, 12]
+    assert max(bent) < 12
+
+
+def test_the_loss_is_the_one_that_is_named(monkeypatch):
+    def refuse(*_):
+        raise ArithmeticError
+
+    monkeypatch.setattr(subject, "squared_error", refuse)
+    tiny()
+    with pytest.raises(ArithmeticError):
+        tiny(loss="squared")
 
 
 def test_what_there_is_not_is_refused():
