@@ -99,7 +99,7 @@ def test_he_initialisation():
 def test_rows_are_those_of_each_layers_own_features_and_labels():
     torch.manual_seed(0)
     x, y = toy()
-    test_x, test_y = toy(n=20, seed=1)
+    test_x, test_y = toy(n=4, seed=1)
     network = fitting.mlp([6, 8, 7, 3]).eval()
     given = subject.Dataset("toy", x, y, y, torch.zeros(60, dtype=torch.bool), test_x, test_y, 3)
     run = Run(Study(experiment="layers.trained"), tuple(subject.measured(network, given, x, test_x, epoch=1)))
@@ -118,6 +118,11 @@ def test_rows_are_those_of_each_layers_own_features_and_labels():
             order = (train[name] - query).square().sum(1).argsort()
             votes.append(int(torch.bincount(y[order[: subject.NEIGHBOURS]], minlength=3).argmax()))
         assert value["agreement"] == pytest.approx(float(np.mean(np.array(votes) == predicted.numpy())))
+        assert run.profile("dimension", point=point)[index] == subject.dimension(train[name])
+    ranks = subject.jacobian_ranks(network, x[: subject.POINTS])
+    assert run.profile("jacobian_rank", point="out") == ranks
+    assert ranks != subject.jacobian_ranks(network, x[:1])
+    assert subject.dimension(train["flatten"]) != subject.dimension(test["flatten"])
     assert run.scalar() == pytest.approx(float((network(x).argmax(1) != y).double().mean()))
     assert run.scalar(split="test") == pytest.approx(float((predicted != test_y).double().mean()))
 
