@@ -1,0 +1,62 @@
+"""The ratio of within-class to between-class covariance falls with every layer.
+
+Rangamani et al. (ICML 2023): intermediate neural collapse, in networks trained with the squared error. The ratio is
+tr(Sigma_W) / tr(Sigma_B), which counts variability in every direction, while the NC1 of l1 counts only that between
+class means: in default-initialised networks without batch norm this ratio falls along the layers where that NC1 does
+not. Pilots, seeds 0 and 1: correlations of 1 in both settings. The margin is half of 1.
+"""
+
+from collections.abc import Callable, Sequence
+
+from scipy.stats import spearmanr
+
+from ncharness import Run, Verdict, study_grid, superiority
+from ncharness.claim import Claim, Setting, unfitted
+from ncharness.verdict import SUPPORTED, not_applicable, power
+
+MARGIN, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1005)
+PLAIN = {"batch_norm": False, "weight_decay": 0.0, "method": "adam", "lr": 1e-3, "epochs": 150}
+CLAIM = Claim(
+    id="l9-covariance-ratio",
+    title="The covariance ratio falls with depth",
+    statement="The rank correlation of a layer's index with tr(Sigma_W) / tr(Sigma_B) is below "
+    f"-{MARGIN} over the hidden layers.",
+    source="Rangamani et al., ICML 2023",
+    quantity="per seed, minus Spearman's correlation of l with tr(Sigma_W) / tr(Sigma_B) over hidden layers",
+    test="superiority",
+    margin=MARGIN,
+    alpha=ALPHA,
+    power=power("superiority", effect=0.95, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    precondition="training error at most 0.01",
+    suite="literature",
+)
+SETTINGS = {
+    "small": [
+        Setting(name="squared", eps=None, runs=study_grid("layers.trained", loss="squared", depth=5, seed=SEEDS)),
+        Setting(name="default", eps=None, runs=study_grid("layers.trained", **PLAIN, seed=SEEDS)),
+    ]
+}
+
+
+def judge(runs: Sequence[Run]) -> Verdict:
+    if reason := unfitted(runs):
+        return not_applicable(reason)
+    return superiority([fall(run) for run in runs], margin=MARGIN, alpha=ALPHA)
+
+
+def fall(run: Run, epoch: int | None = None) -> float:
+    values = run.profile("nc1_trace", epoch=epoch, point="out")
+    return -float(spearmanr(range(len(values)), values).statistic)
+
+
+def test_the_covariance_ratio_falls_with_depth(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    assert verdict(lambda _: judge(trained)) == SUPPORTED
+
+
+def test_control_untrained(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
+    untrained = [fall(run, epoch=0) for run in runs(setting.runs)]
+    control = "The same before training."
+    assert verdict(lambda _: superiority(untrained, margin=MARGIN, alpha=ALPHA), control=control) != SUPPORTED
