@@ -293,6 +293,10 @@ def test_a_suite_is_run_and_whatever_is_named(
     assert result.ret == 0, printed
     assert sorted(line.split(" ", 1)[1] for line in printed.splitlines() if line.startswith("PASSED")) == passed
     assert ("left out" in printed) == bool(left_out)
+    suite = arguments[1] if arguments[:1] == ["--suite"] else "headline"
+    named = [argument for argument in arguments if argument.startswith("test_")]
+    which = "what was named" if named and "." not in arguments else f"suite {suite}"
+    assert f"claims at scale small, {which}{' and what was named' if named and '.' in arguments else ''} ==" in printed
     assert left_out in printed
     assert ("mnist needs --data-root" in printed) == (PARTS[0] in passed)
 
@@ -336,7 +340,8 @@ def test_data_that_is_not_there_is_skipped_with_the_reason_and_not_planned(train
     ("arguments", "message"),
     [
         (["--suite", "nonsense"], "ERROR: --suite: expected headline or paper or literature or all, got 'nonsense'"),
-        (["--scale", "nonsense"], "ERROR: --scale: expected small, got 'nonsense'"),
+        (["--scale", "nonsense"], "ERROR: --scale: expected small or paper, got 'nonsense'"),
+        (["--device", "gpu"], "ERROR: --device: expected cpu, cuda or cuda:<number>, got 'gpu'"),
         (["--data-root", "no/such/place"], "ERROR: --data-root: there is no directory no/such/place"),
         (["--jobs", "0"], "ERROR: --jobs: expected at least 1, got 0"),
         (["--plan", "-n", "2"], "ERROR: --plan: works without -n"),
