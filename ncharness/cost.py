@@ -8,15 +8,10 @@ set and one of the test set at each measured epoch. Hours are only as good as th
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple
-
-import torch
-from torch import nn
+from typing import NamedTuple
 
 from ncharness.config import RunConfig
 from ncharness.data import SIZES, Sizes
-from ncharness.models import build
 from ncharness.record import Configuration
 from ncharness.study import Study
 
@@ -45,7 +40,9 @@ def flops(config: RunConfig) -> Flops | None:
     """What a training costs, from its epochs, its samples and its network; None where the sizes are not known."""
     if (known := sizes(config)) is None:
         return None
-    forward = _forward(config.arch, config.depth, config.width, known.shape, known.n_classes)
+    forward = forward_flops(
+        config.arch, depth=config.depth, width=config.width, in_shape=known.shape, n_classes=known.n_classes
+    )
     n = samples(config, known.n_train)
     swept = (2 * n + known.n_test) * len(config.measured_epochs())
     if config.part == "first":
@@ -53,36 +50,15 @@ def flops(config: RunConfig) -> Flops | None:
     return Flops(3 * forward * n * config.epochs, forward * swept)
 
 
-@lru_cache
-def _forward(arch: str, depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> int:
-    with torch.device("meta"):
-        model = build(arch, depth=depth, width=width, in_shape=shape, n_classes=n_classes)
-    return forward_flops(model, shape)
-
-
-def forward_flops(model: nn.Module, in_shape: Sequence[int]) -> int:
-    """FLOPs of one forward pass of one sample of shape `in_shape` through the convolutions and linear maps of a model.
-
-    The model is on the meta device, where shapes are worked out and nothing is computed.
-    """
-    total = 0
-
-    def count(module: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-        nonlocal total
-        if isinstance(module, nn.Conv2d):
-            total += 2 * output.numel() * (module.in_channels // module.groups) * math.prod(module.kernel_size)
-        elif isinstance(module, nn.Linear):
-            total += 2 * output.numel() * module.in_features
-
-    handles = [module.register_forward_hook(count) for module in model.modules()]
-    training = model.training
-    try:
-        model.eval()(torch.empty(1, *in_shape, device="meta"))
-    finally:
-        model.train(training)
-        for handle in handles:
-            handle.remove()
-    return total
+def forward_flops(arch: str, *, depth: int, width: int, in_shape: Sequence[int], n_classes: int) -> int:
+    """FLOPs of one sample's forward pass through the convolutions and linear maps of `models.build`'s network."""
+    if arch == "mlp":
+        return 2 * width * (math.prod(in_shape) + (depth - 1) * width + n_classes)
+    channels, height, breadth = in_shape
+    pixels = (height // 4) * (breadth // 4)  # of every block
+    stem = 4 * pixels * (4 * width * channels) + pixels * (4 * width * width)  # 2x2 kernels on both maps
+    blocks = depth * (2 if arch == "convres" else 1) * pixels * (9 * width * width)
+    return 2 * (stem + blocks + width * pixels * n_classes)
 
 
 def estimated_seconds(config: Configuration) -> float:

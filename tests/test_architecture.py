@@ -16,7 +16,6 @@ CHAINS = (
     "stats centring variability named config probe train store remote parallel progress cli",
     "config record data cost remote parallel progress report cli",
     "config record data train store remote parallel plan",
-    "config record models cost parallel plan",
     "augment config train store",
     "devices train store cli",
     "config record models train store remote executors report cli",

@@ -305,7 +305,7 @@ def test_collapse_by_width_is_of_intermediate_layers_on_both_splits() -> None:
     for train, test, weak in ((down, up, "test data"), (up, down, "training data"), (down, flat, "test data")):
         assert module.judge(table(train, test)) == REFUTED
         assert module.judge(table(train, test)).reason.startswith(f"{weak}: ")
-    assert module.judge(table(down, down), module.PERMUTATIONS) != SUPPORTED
+    assert module.judge(table(down, down), permuted=True) != SUPPORTED
     assert module.judge(table(down, down, error=0.2)) == NOT_APPLICABLE
 
 
