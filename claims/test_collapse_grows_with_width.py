@@ -46,8 +46,7 @@ SETTINGS = {
         for name, base in PAPER.items()
     ],
 }
-# For the control, by the number of widths: which is taken for which, by seed in turn. Each undoes the other: no order
-# is left.
+# For the control, by their number: which width is taken for which, by seed in turn. Each undoes the other.
 PERMUTATIONS = {3: ((1, 0, 2), (2, 0, 1)), 5: ((1, 4, 2, 0, 3), (3, 0, 2, 4, 1))}
 
 

@@ -77,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ncharness {facts()['version']}")
     verbs = parser.add_subparsers(required=True, metavar="command")
     train = verbs.add_parser(
-        "train", help="train runs", description="Train runs. Any option takes several values, 4,6,8: every combination."
+        "train",
+        help="train runs",
+        usage="ncharness train [options]",
+        description="Train runs. Any option takes several values, 4,6,8: every combination.",
     )
     for field in dataclasses.fields(RunConfig):
         default = "+".join(field.default) if isinstance(field.default, tuple) else str(field.default)
