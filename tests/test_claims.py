@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ncharness import RunConfig, Store
+from ncharness import RunConfig, Store, executors
 
 ROOT = Path(__file__).parent.parent
 CLAIM_FILE = """
@@ -211,7 +211,7 @@ def test_runs_of_the_claims_go_through_an_executor(
         asked.append((name, folder))
         yield Copying()
 
-    monkeypatch.setattr("ncharness.executors.opened", opened)
+    monkeypatch.setattr(executors, "opened", opened)
     monkeypatch.setattr("multiprocessing.get_context", lambda _: pytest.fail("a process was about to be started"))
     result = run_inside(pytester, write_claims(tmp_path / "claims", epochs=2), root, "--executor", "slurm:time=5")
     assert result.ret == 0, result.stdout.str()
