@@ -8,26 +8,27 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from ncharness import RunConfig, Store, Verdict
+from ncharness import RunConfig, Store, Verdict, devices
 from ncharness.claim import SUITES, Setting
 from ncharness.data import NEED_ROOT, load
-from ncharness.depth import EPS_SWEEP
+from ncharness.evidence import judged, places, with_holm
 from ncharness.executors import NAMES, check, opened
-from ncharness.parallel import available_cpus, ensure, estimated_seconds, missing
+from ncharness.parallel import available_cpus, ensure, missing
+from ncharness.plan import plan
 from ncharness.progress import progress_line
 from ncharness.record import Configuration, Run
-from ncharness.report import ClaimRow, print_table, read_csv, write_csv, write_report
-from ncharness.verdict import INCONCLUSIVE, NOT_APPLICABLE, holm
+from ncharness.report import ClaimRow, print_table, write_csv, write_report
+from ncharness.verdict import INCONCLUSIVE, NOT_APPLICABLE
 from ncharness.work import Source, TrainingFailedError
 
-SCALES = ("small",)
+SCALES = ("small", "paper")
 LEFT_OUT = pytest.StashKey[int]()
 UNAVAILABLE = pytest.StashKey[dict[str, str]]()
 
@@ -47,10 +48,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--jobs",
         type=int,
-        help="training processes side by side (default: one per processor); with --executor, runs submitted at a time "
-        "(default: all)",
+        help="training processes side by side (default: one per processor, one on a GPU); with --executor, runs "
+        "submitted at a time (default: all)",
     )
     group.addoption("--executor", default="processes", help=f"who trains: {NAMES} (default: processes)")
+    group.addoption(
+        "--device", help=f"where to train: {devices.NAMES} (default: cuda at scale paper where there is one, else cpu)"
+    )
     group.addoption("--data-root", type=Path, help="torchvision data root (default: $NCHARNESS_DATA)")
     group.addoption("--download", action="store_true", help="allow downloads into the data root")
 
@@ -66,7 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--data-root: there is no directory {root}; name another, or add --download")
     try:
         Store()
-        check(config.getoption("--executor"))
+        kind, _ = check(config.getoption("--executor"))
+        devices.check(device(config), here=kind == "processes" and not config.getoption("--plan"))
     except (NotADirectoryError, ValueError, ModuleNotFoundError) as error:
         raise pytest.UsageError(str(error)) from None
     if config.getoption("--plan") and config.getoption("numprocesses", default=None):
@@ -76,12 +81,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "setting" in metafunc.fixturenames:
-        settings = metafunc.module.SETTINGS[metafunc.config.getoption("--scale")]
+        scale = metafunc.config.getoption("--scale")
+        settings = metafunc.module.SETTINGS.get(scale, f"the claim declares no setting at scale {scale}")
+        if isinstance(settings, str):  # why there is none
+            metafunc.parametrize("setting", [pytest.param(None, id=scale, marks=pytest.mark.skip(reason=settings))])
+            return
         cases = []
         for setting in settings:
             used = data_sets((*setting.runs, *setting.control_runs))
-            missing = [why for data in used if (why := unavailable(data, metafunc.config))]
-            marks = [pytest.mark.skip(reason=missing[0])] if missing else []
+            reasons = [why for data in used if (why := unavailable(data, metafunc.config))]
+            marks = [pytest.mark.skip(reason=reasons[0])] if reasons else []
             cases.append(pytest.param(setting, id=str(setting), marks=marks))
         metafunc.parametrize("setting", cases)
 
@@ -106,12 +115,21 @@ def unavailable(data: str, config: pytest.Config) -> str:
     return known[data]
 
 
+def paths(config: pytest.Config) -> list[Path]:
+    """What the command line asks for."""
+    return [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
+
+
+def is_named(path: Path) -> bool:
+    """Whether a path asks for some of the claims, of any suite, and not for the suite in all of them."""
+    return path.is_file() or Path(__file__).parent in path.parents
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out the claims of other suites, but none whose test, file or folder was named on the command line."""
     wanted = SUITES[config.getoption("--suite")]
-    paths = [config.invocation_params.dir / argument.split("::")[0] for argument in config.args]
-    named = {path.resolve() for path in paths if path.is_file() or Path(__file__).parent in path.resolve().parents}
+    named = {path for path in paths(config) if is_named(path)}
 
     def stays(item: pytest.Item) -> bool:
         claim = getattr(getattr(item, "module", None), "CLAIM", None)
@@ -131,7 +149,11 @@ def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
 
 def planned(session: pytest.Session) -> list[Configuration]:
     """The runs that the collected tests need, each once; none for those that are skipped for want of data."""
-    items = [item for item in session.items if item.get_closest_marker("skip") is None]
+    return needed([item for item in session.items if item.get_closest_marker("skip") is None])
+
+
+def needed(items: Sequence[pytest.Item]) -> list[Configuration]:
+    """The runs of these tests, each once."""
     settings = [item.callspec.params.get("setting") for item in items if hasattr(item, "callspec")]
     used = [setting for setting in settings if isinstance(setting, Setting)]
     configs = [config for setting in used for config in (*setting.runs, *setting.control_runs)]
@@ -142,18 +164,17 @@ def planned(session: pytest.Session) -> list[Configuration]:
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if not session.config.getoption("--plan"):
         return None
-    store, configs, console = Store(), planned(session), Console(highlight=False, soft_wrap=True)
-    todo = missing(store, configs)
-    for config in configs:
-        status = store.status(config)
-        place = f" {status.epoch}/{config.epochs}" if status.state == "partial" else ""
-        console.print(f"{config.key()}  {config.name():40} {status.state}{place}  {status.detail}".rstrip())
-    processes = jobs(session.config) or 1
-    minutes = sum(map(estimated_seconds, todo)) / processes / 60
-    console.print(
-        f"{len(configs)} runs for {len(session.items)} tests, {len(configs) - len(todo)} cached, "
-        f"about {minutes:.1f} minutes to train the rest with {processes} processes; nothing was trained"
-    )
+    config, waiting = session.config, dict[str, list[Configuration]]()
+    for item in session.items:
+        if (mark := item.get_closest_marker("skip")) is not None:
+            waiting.setdefault(mark.kwargs["reason"], []).extend(needed([item]))
+    kind, at_once = devices.check(device(config), here=False).type, jobs(config) or 1
+    there = planned(session)
+    elsewhere = {why: missing(Store(), configs) for why, configs in waiting.items() if configs}
+    lines = plan(Store(), there, tests=len(session.items), device=kind, at_once=at_once, waiting=elsewhere)
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines:
+        console.print(line)
     return True
 
 
@@ -161,14 +182,21 @@ def jobs(config: pytest.Config) -> int | None:
     """How many runs are trained at a time; None: as many as the executor likes."""
     if config.getoption("--jobs") or config.getoption("--executor") != "processes":
         return config.getoption("--jobs")
+    if device(config) != "cpu":
+        return 1  # which fills it
     return max(1, available_cpus() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+def device(config: pytest.Config) -> str:
+    """Where runs are trained."""
+    return config.getoption("--device") or devices.automatic(config.getoption("--scale"))
 
 
 @pytest.fixture(scope="session")
 def trained(request: pytest.FixtureRequest) -> dict[str, Run]:
     """Every planned run, by key; trained now, side by side, unless the store has it."""
     config, configs = request.config, planned(request.session)
-    source = Source(config.getoption("--data-root"), config.getoption("--download"))
+    source = Source(config.getoption("--data-root"), config.getoption("--download"), device(config))
     store, capture = Store(), config.pluginmanager.getplugin("capturemanager")
     try:
         with (
@@ -180,7 +208,7 @@ def trained(request: pytest.FixtureRequest) -> dict[str, Run]:
     except (TrainingFailedError, OSError) as error:
         why = str(error)
     except KeyboardInterrupt as stopped:
-        how = str(stopped) or "training stopped; the same command goes on from the last epoch of every run"
+        how = str(stopped) or "training stopped; the same command goes on from the last checkpoint of every run"
         raise KeyboardInterrupt(how) from None
     if hasattr(config, "workerinput"):  # from an xdist worker, only a failure carries its words to the controller
         pytest.fail(why, pytrace=False)
@@ -205,35 +233,7 @@ def verdict(request: pytest.FixtureRequest, setting: Setting) -> Callable[..., V
     claim = request.module.CLAIM
 
     def record(judge: Callable[[float | None], Verdict], *, control: str = "") -> Verdict:
-        result = judge(setting.eps)
-        used = (setting.control_runs or setting.runs) if control else setting.runs
-        row = ClaimRow(
-            claim=claim.id,
-            title=claim.title,
-            statement=control or claim.statement,
-            source=claim.source,
-            setting=setting.name,
-            scale=request.config.getoption("--scale"),
-            control=bool(control),
-            quantity=claim.quantity,
-            precondition="none: it is a control" if control else claim.precondition,
-            power=None if control else claim.power,
-            figure="" if control else claim.figure,
-            test=claim.test if result.margin is None else result.test,  # a claim of several parts has several
-            eps=setting.eps,
-            effect=result.effect,
-            low=result.low,
-            high=result.high,
-            margin=claim.margin if result.margin is None else result.margin,
-            alpha=claim.alpha,
-            n=result.n,
-            verdict=result.outcome.value,
-            p=result.p,
-            reason=result.reason,
-            sweep=() if setting.eps is None else tuple((eps, judge(eps).outcome.value) for eps in EPS_SWEEP),
-            values=result.values,
-            runs=tuple(config.key() for config in used),
-        )
+        result, row = judged(claim, setting, judge, scale=request.config.getoption("--scale"), control=control)
         # One JSON string: plain enough for every transport, and it shows in JUnit files as it is.
         request.node.user_properties.append(("ncharness", json.dumps(asdict(row))))
         if not control and result.outcome in (INCONCLUSIVE, NOT_APPLICABLE):
@@ -264,34 +264,15 @@ class Summary:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.evidence:
             return
-        store, rows = Store(), self.rows()
+        store, rows = Store(), with_holm(ClaimRow(**json.loads(text)) for text in self.evidence)
         keys = {key for row in rows for key in row.runs}
         finished = [run for _, run, _ in store.runs() if run is not None and run.config.key() in keys]
-        table, page = self.places(store, rows)
+        table, page = places(store.root, rows)
         write_csv(rows, table)
         write_report(rows, finished, page)
-        scale, suite = (self.config.getoption(name) for name in ("--scale", "--suite"))
-        terminalreporter.section(f"claims at scale {scale}, suite {suite}")
+        named = [is_named(path) for path in paths(self.config)]
+        parts = [] if all(named) else [f"suite {self.config.getoption('--suite')}"]
+        which = " and ".join([*parts, "what was named"] if any(named) else parts)
+        terminalreporter.section(f"claims at scale {self.config.getoption('--scale')}, {which}")
         print_table(rows, terminalreporter._tw._file)
         terminalreporter.line(f"rows: {table}   page: {page}")
-
-    def places(self, store: Store, rows: Sequence[ClaimRow]) -> tuple[Path, Path]:
-        """Where to write: files of their own where a part of the claims would overwrite what has more of them."""
-        table, page = store.root / "claims.csv", store.root / "report.html"
-        try:
-            before = read_csv(table)
-        except (FileNotFoundError, ValueError):
-            return table, page
-        if {(row.claim, row.setting, row.control) for row in before} <= {
-            (row.claim, row.setting, row.control) for row in rows
-        }:
-            return table, page
-        return table.with_name("claims-part.csv"), page.with_name("report-part.html")
-
-    def rows(self) -> list[ClaimRow]:
-        """The recorded rows with Holm's p over the claims, not their controls: it is shown and flips nothing."""
-        rows = sorted(
-            (ClaimRow(**json.loads(text)) for text in self.evidence), key=lambda row: (row.claim, row.setting)
-        )
-        adjusted = iter(holm([row.p for row in rows if not row.control]))
-        return [row if row.control else replace(row, holm_p=next(adjusted)) for row in rows]

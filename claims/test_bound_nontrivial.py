@@ -69,7 +69,8 @@ SETTINGS = {
             runs=family(noise=(0.2, 0.3, 0.4)),
             control_runs=family(noise=(0.3, 0.4), data="shuffled:digits"),
         )
-    ]
+    ],
+    "paper": "no published setting: p, alpha, eps, m and the numbers of splits of the paper's estimate are not public",
 }
 
 

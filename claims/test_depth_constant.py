@@ -8,12 +8,15 @@ of seed 0: a spread of 0.8 layers on digits; on MNIST-1D 0.9 after 150 epochs (s
 (seeds 0 and 1) and 1.3 and 1.6 with half the samples. So the MNIST-1D setting is one that passed among several that
 would not have. The treatment of seeds without a separable layer was made stricter after a review that had seen the
 results; it moved none of them.
+
+At scale paper: the published figure whole, CONV-L-400 on CIFAR-10 with all its L; at eps .05 it has layer 5 at L = 5,
+layer 6 from L = 8 on, and none at L = 3.
 """
 
 from collections.abc import Callable, Sequence
 
 from ncharness import Run, RunConfig, Verdict, equivalence, grid, interpolated_depth
-from ncharness.claim import Claim, Setting, pivot, unfitted
+from ncharness.claim import PAPER, PAPER_DEPTHS, Claim, Setting, pivot, unfitted
 from ncharness.verdict import SUPPORTED, not_applicable, power
 
 MARGIN, WORST, ALPHA, SEEDS, DEPTHS = 1.5, 2.5, 0.05, range(1000, 1005), (4, 6, 8, 12)
@@ -45,7 +48,10 @@ SETTINGS = {
             eps=0.05,
             runs=grid(RunConfig(data="mnist1d", n_train=4000, width=200, epochs=150), depth=DEPTHS, seed=SEEDS),
         ),
-    ]
+    ],
+    "paper": [
+        Setting(name=name, eps=0.05, runs=grid(base, depth=PAPER_DEPTHS, seed=SEEDS)) for name, base in PAPER.items()
+    ],
 }
 
 
@@ -64,7 +70,9 @@ def judge(runs: Sequence[Run], eps: float, quantity: Callable[[Run, float], floa
     # An L that no seed separates at lies below L_0. One at which only some do is not dropped: that could only help.
     kept = [L for L in levels if separated[L]]
     if len(kept) < 3:
-        return not_applicable(f"only {len(kept)} of the depths {DEPTHS} separate the training set at eps {eps:g}")
+        return not_applicable(
+            f"only {len(kept)} of the depths {tuple(levels)} separate the training set at eps {eps:g}"
+        )
     if partial := [L for L in kept if separated[L] < len(rows)]:
         some = f"{separated[partial[0]]} of {len(rows)} seeds"
         return not_applicable(f"at L = {partial[0]:g}, only {some} have a separable layer at eps {eps:g}")

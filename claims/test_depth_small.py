@@ -4,15 +4,17 @@ TMLR 2023 and arXiv:2202.09028 v9. "Small" is less than half of the 12 layers th
 not blind: C2 and C13 had been judged on runs with the same seeds, and their published numbers (about 5 layers at
 L = 12 on MNIST-1D, 2.5 at L = 8 on digits) imply its outcome. Pilot, seed 0: 2.6 layers on digits, 4.6 on MNIST-1D.
 The control is the classification that is not standard: half of the training labels wrong.
+
+At scale paper: the deepest network of the published figure, CONV-20-400 on CIFAR-10. Not blind either: it has layer 6.
 """
 
 from collections.abc import Callable, Sequence
 
 from ncharness import Run, Verdict, grid, interpolated_depth, superiority
-from ncharness.claim import SMALL, Claim, Setting, unfitted
+from ncharness.claim import PAPER, SMALL, Claim, Setting, unfitted
 from ncharness.verdict import SUPPORTED, not_applicable, power
 
-MARGIN, ALPHA, SEEDS, DEPTH = 0.5, 0.05, range(1000, 1005), 12
+MARGIN, ALPHA, SEEDS, DEPTH, DEEPEST = 0.5, 0.05, range(1000, 1005), 12, 20
 CLAIM = Claim(
     id="c3-depth-small",
     title="Effective depth is small",
@@ -37,7 +39,16 @@ SETTINGS = {
             control_runs=grid(SMALL[noisy], noise=[0.5], seed=SEEDS),
         )
         for name, noisy, eps in (("digits", "digits", 0.01), ("mnist1d", "mnist1d-2000", 0.05))
-    ]
+    ],
+    "paper": [
+        Setting(
+            name=name,
+            eps=0.05,
+            runs=grid(base, depth=[DEEPEST], seed=SEEDS),
+            control_runs=grid(base, noise=[0.5], seed=SEEDS),
+        )
+        for name, base in PAPER.items()
+    ],
 }
 
 

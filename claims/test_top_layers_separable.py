@@ -6,12 +6,15 @@ CIFAR-10, eps .05); "nearly perfectly" is eps. The first crossing of C2 and C3 a
 this claim does not. Pilots, seeds 0 and 1: a worst layer of .001 on digits, .006 (L = 8) and .015 (L = 12) on
 MNIST-1D, at most .004 in CONV-8-16 and CONVRES-8-16. Of the claim's seeds, the MLPs had been trained and judged for
 C2 and C13 when this was written: where the first separable layer lies was known, of the later ones nothing.
+
+At scale paper: the networks of that figure with L = 8, 12, 16, 20. Not blind to what is published: at L = 8, layer 7 is
+at .952 in it, where eps asks for .95.
 """
 
 from collections.abc import Callable, Sequence
 
 from ncharness import Run, Verdict, grid, superiority
-from ncharness.claim import SMALL, Claim, Setting, unfitted
+from ncharness.claim import PAPER, PAPER_DEPTHS, SMALL, Claim, Setting, unfitted
 from ncharness.verdict import SUPPORTED, not_applicable, power
 
 THRESHOLD, MARGIN, ALPHA, SEEDS = 6, 0.0, 0.05, range(1000, 1005)
@@ -32,11 +35,12 @@ CLAIM = Claim(
 
 
 def setting(name: str, *, eps: float, depths: Sequence[int]) -> Setting:
-    untouched = SMALL[name].replace(lr=0.0, epochs=10)
+    base = (SMALL | PAPER)[name]
+    untouched = base.replace(lr=0.0, epochs=10)
     return Setting(
         name=name,
         eps=eps,
-        runs=grid(SMALL[name], depth=depths, seed=SEEDS),
+        runs=grid(base, depth=depths, seed=SEEDS),
         control_runs=grid(untouched, seed=SEEDS),
     )
 
@@ -47,7 +51,8 @@ SETTINGS = {
         setting("digits-conv", eps=0.01, depths=(8,)),
         setting("digits-convres", eps=0.01, depths=(8,)),
         setting("mnist1d", eps=0.05, depths=(8, 12)),
-    ]
+    ],
+    "paper": [setting(name, eps=0.05, depths=[L for L in PAPER_DEPTHS if L > THRESHOLD]) for name in PAPER],
 }
 
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import Progress, TextColumn
 from rich.table import Table
 
-from ncharness import ops
+from ncharness import devices, ops
 from ncharness.bound import sweep
 from ncharness.config import RunConfig, grid
 from ncharness.depth import EPS_SWEEP, effective_depth
@@ -44,6 +44,9 @@ _HELP = {
     "noise_kind": "exact (that many, all wrong) or reference (the reference code's draw)",
     "schedule": "learning-rate schedule: code, readme or constant",
     "points": "capture points joined by +: paper, pre_bn, out",
+    "augment": "of the training batches: none, crop_flip or code (with the rotation of the reference code)",
+    "precision": "of training: float32 or bf16; measured in float32",
+    "compiled": "train through torch.compile: True or False",
     "measurements": "about how many epochs are measured, log-spaced",
     "metrics": f"metrics besides NCC error and CDNV, joined by +: {', '.join(NAMES[:3])} and others (README)",
     "part": "all, or of a split for the comparative bound: first (S1) or both (S1 and S2 with noise)",
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ncharness: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
-        how = str(stopped) or "stopped; the same command goes on from the last epoch of every run"
+        how = str(stopped) or "stopped; the same command goes on from the last checkpoint of every run"
         print(f"ncharness: {how}", file=sys.stderr)
         return 130
 
@@ -74,7 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ncharness {facts()['version']}")
     verbs = parser.add_subparsers(required=True, metavar="command")
     train = verbs.add_parser(
-        "train", help="train runs", description="Train runs. Any option takes several values, 4,6,8: every combination."
+        "train",
+        help="train runs",
+        usage="ncharness train [options]",
+        description="Train runs. Any option takes several values, 4,6,8: every combination.",
     )
     for field in dataclasses.fields(RunConfig):
         default = "+".join(field.default) if isinstance(field.default, tuple) else str(field.default)
@@ -88,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"processes side by side ({available_cpus()}); of an executor, runs submitted at a time (all)",
     )
     train.add_argument("--executor", default="processes", help=f"who trains: {EXECUTORS} (%(default)s)")
+    train.add_argument("--device", default="cpu", help=f"where: {devices.NAMES} (%(default)s)")
     train.set_defaults(command=_train)
     verbs.add_parser("ls", help="list the runs of the store").set_defaults(command=_ls)
     show = verbs.add_parser("show", help="one run: configuration, layers, provenance")
@@ -149,6 +156,10 @@ def _parsed(name: str, default: Any, text: str) -> Any:
     if name == "n_train" and text == "None":
         return None
     kind = int if default is None else type(default)
+    if kind is bool:
+        if text not in ("False", "True"):
+            raise ValueError(f"--{name.replace('_', '-')}: expected True or False, got {text!r}")
+        return text == "True"
     try:
         return kind(text)
     except ValueError:
@@ -160,7 +171,8 @@ def _train(options: argparse.Namespace) -> int:
     store, configs = Store(), configs_from(options)
     if options.jobs is not None and options.jobs < 1:
         raise ValueError(f"--jobs: expected at least 1, got {options.jobs}")
-    source = Source(options.data_root, options.download)
+    devices.check(options.device, here=options.executor == "processes")
+    source = Source(options.data_root, options.download, options.device)
     with (
         opened(options.executor, store.root / ".slurm") as executor,
         progress_line(missing(store, configs)) as on_event,

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ncharness.augment import AUGMENTATIONS
 from ncharness.named import check_names
 
 SCHEMA = 2
@@ -26,6 +27,12 @@ SCHEDULES: dict[str, tuple[tuple[float, ...], float]] = {
 
 PARTS = ("all", "first", "both")
 """What of the training samples a run trains on: see `data.load`."""
+
+PRECISIONS = ("float32", "bf16")
+"""What training computes in; bf16 is autocast to bfloat16. Measurements are in float32 whatever it is."""
+
+_LATER = ("metrics", "augment", "precision", "compiled")
+"""Fields that came after the first release of the schema: a key leaves them out at their defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,9 @@ class RunConfig:
     split: int = 0  # which random division into S1 and S2, and which noise: the same for every seed
     seed: int = 0
     metrics: tuple[str, ...] = ()  # of every layer, besides NCC error and CDNV (named.NAMES)
+    augment: str = "none"  # of the training batches alone: none, crop_flip, code (augment.py)
+    precision: str = "float32"  # of training: float32, bf16
+    compiled: bool = False  # train through torch.compile
 
     def __post_init__(self) -> None:
         # JSON has no tuples; a configuration read back must equal the one written.
@@ -93,10 +103,14 @@ class RunConfig:
             "noise_kind": ("exact", "reference"),
             "schedule": tuple(SCHEDULES),
             "part": PARTS,
+            "augment": AUGMENTATIONS,
+            "precision": PRECISIONS,
+            "compiled": (False, True),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name}: expected one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
+        object.__setattr__(self, "compiled", bool(self.compiled))  # 1 and True are one configuration with one key
         if not self.points or set(self.points) - {"paper", "pre_bn", "out"}:
             raise ValueError(f"points: expected some of paper, pre_bn, out, got {self.points!r}")
         if self.part == "all" and self.split:
@@ -112,8 +126,9 @@ class RunConfig:
         A field that came later is left out at its default, so that the runs from before keep their keys.
         """
         document = {"schema": SCHEMA, **self.to_dict()}
-        if not self.metrics:
-            del document["metrics"]
+        for field in dataclasses.fields(self):
+            if field.name in _LATER and getattr(self, field.name) == field.default:
+                del document[field.name]
         if self.part == "all":
             del document["part"], document["split"]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]

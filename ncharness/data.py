@@ -5,6 +5,7 @@ name and an `n_train` are always the same, only the label noise depends on a see
 asked for. torchvision, scikit-learn and mnist1d are imported when a set needs them.
 """
 
+import dataclasses
 import difflib
 import math
 import os
@@ -23,7 +24,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test set on the CPU, in a fixed order.
+    """A training and a test set in a fixed order, on the CPU when loaded.
 
     Inputs are float32 of shape (n, ...), labels int64 in [0, n_classes). `train_y` are the labels to train on and
     to measure with, `noise_mask` says where they differ from `train_y_clean`. `second_x` and `second_y` are S2 with
@@ -40,6 +41,13 @@ class Dataset:
     n_classes: int
     second_x: Tensor | None = None
     second_y: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The same with every tensor on a device."""
+        tensors: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return dataclasses.replace(self, **tensors)
 
 
 class _Parts(NamedTuple):
@@ -77,6 +85,27 @@ _TORCHVISION = {
 }
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+class Sizes(NamedTuple):
+    """What of a data set is known without reading it."""
+
+    shape: tuple[int, ...]  # of one input
+    n_train: int
+    n_test: int
+    n_classes: int
+
+
+SIZES = {
+    "digits": Sizes((1, 8, 8), 1_400, 397, 10),
+    "mnist1d": Sizes((40,), 4_000, 1_000, 10),
+    "mnist": Sizes((1, 32, 32), 60_000, 10_000, 10),
+    "fashion_mnist": Sizes((1, 32, 32), 60_000, 10_000, 10),
+    "cifar10": Sizes((3, 32, 32), 50_000, 10_000, 10),
+    "cifar100": Sizes((3, 32, 32), 50_000, 10_000, 100),
+    "svhn": Sizes((3, 32, 32), 73_257, 26_032, 10),
+}
+"""The sizes of the sets that have a name of their own: for plans (cost.py)."""
 
 NEED_ROOT = tuple(_TORCHVISION)
 """The sets that are read from a torchvision data root."""

@@ -17,25 +17,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
+from ncharness.cost import estimated_seconds
 from ncharness.record import Configuration, Run, configuration_from
 from ncharness.remote import Executor, train_through
 from ncharness.store import Store
-from ncharness.study import Study
 from ncharness.work import Event, Source, TrainingFailedError
 
 
 def available_cpus() -> int:
     """The processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def estimated_seconds(config: Configuration) -> float:
-    """Roughly how long a run takes one core of a server of the 2020s: for the order of runs, plans and ETAs."""
-    if isinstance(config, Study):
-        return config.seconds
-    per_layer: float = config.width**2 * (9 * 64 if config.arch != "mlp" else 1) + 2000 * float(config.width) ** 0.5
-    samples = (config.n_train or 4000) / (2 if config.part == "first" else 1)
-    return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * samples
 
 
 def missing(store: Store, configs: Sequence[Configuration]) -> list[Configuration]:
@@ -59,12 +50,12 @@ def ensure(
 
     A process that dies leaves its run to the others. Raises TrainingFailedError when a run fails or is left over;
     finished runs and checkpoints stay. On Ctrl-C the workers are stopped and KeyboardInterrupt goes on: the next call
-    resumes every run from its last epoch.
+    resumes every run from its last checkpoint.
 
     With an `executor`, such as those of `concurrent.futures`, or a function that makes one, its workers train the
     runs, up to `jobs` submitted at a time (None: all). They must see the store, at the same path. A run whose worker
-    is lost is submitted again and repeats at most one epoch; a function also replaces an executor that breaks, as a
-    ProcessPoolExecutor does when a process dies. On Ctrl-C only runs that have not begun are cancelled.
+    is lost is submitted again and goes on from its last checkpoint; a function also replaces an executor that breaks,
+    as a ProcessPoolExecutor does when a process dies. On Ctrl-C only runs that have not begun are cancelled.
     """
     ended: list[int] = []
     if todo := missing(store, configs):
@@ -162,6 +153,7 @@ def _take(store: Store, config: Configuration, source: Source, events: Connectio
             config,
             data_root=source.root,
             download=source.download,
+            device=source.device,
             on_epoch=lambda state: send("epoch", state.epoch, state.loss),
             on_problem=lambda text: send("problem", text=text),
             wait=False,

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ncharness.parallel import estimated_seconds
+from ncharness.cost import estimated_seconds
 from ncharness.record import Configuration
 from ncharness.work import Event
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from ncharness import ops
+from ncharness import devices, ops
 
 
-def facts() -> dict[str, str | int]:
+def facts(device: str = "cpu") -> dict[str, str | int]:
     """What a result depends on besides its configuration; plain JSON values."""
     return {
         "version": _version("ncharness"),
@@ -23,7 +23,7 @@ def facts() -> dict[str, str | int]:
         "mnist1d": _version("mnist1d"),
         "backend": ": ".join(ops.backend()),
         "threads": torch.get_num_threads(),
-        "device": f"CPU ({platform.machine()})",
+        "device": devices.describe(torch.device(device), platform.machine()),
     }
 
 

@@ -2,7 +2,7 @@
 
 Nothing goes through the executor but a run's configuration and, at its end, an Outcome: locks, checkpoints and rows
 are in the store, and so is the progress that is told meanwhile. A worker that is lost therefore costs the epoch it was
-in; its run is submitted again and goes on from the checkpoint.
+in, or a minute of them (store.py); its run is submitted again and goes on from the checkpoint.
 """
 
 import os
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -70,7 +70,12 @@ def train_run(root: str, identity: str, values: dict[str, Any], source: Source) 
     problems: list[str] = []
     try:
         run = store.train(
-            config, data_root=source.root, download=source.download, on_problem=problems.append, wait=False
+            config,
+            data_root=source.root,
+            download=source.download,
+            device=source.device,
+            on_problem=problems.append,
+            wait=False,
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         return Outcome("failed", f"{type(error).__name__}: {error}", tuple(problems))
@@ -110,7 +115,7 @@ def train_through(
     # The worker has a working directory and an environment of its own.
     root = str(store.root.absolute())
     data_root = source.root or os.environ.get("NCHARNESS_DATA")
-    source = Source(Path(data_root).expanduser().absolute() if data_root else None, source.download)
+    source = replace(source, root=Path(data_root).expanduser().absolute() if data_root else None)
     tasks, next_look = [_Task(config, pause=_PAUSES[0]) for config in configs], 0.0
     try:
         while tasks:
@@ -130,7 +135,7 @@ def train_through(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "training stopped: runs that had not begun are cancelled, others may go on where they are; "
-            "the same command goes on from the last epoch of every run"
+            "the same command goes on from the last checkpoint of every run"
         ) from None
     finally:
         for task in tasks:

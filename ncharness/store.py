@@ -1,7 +1,8 @@
 """The run store: one directory a run, named by its key; locked, resumable, and checked before it is believed.
 
 runs/<readable>_<key>/result.json    the rows, written last and atomically: its presence means done
-                      checkpoint.pt  where an unfinished run stands, rewritten after every epoch
+                      checkpoint.pt  where an unfinished run stands, rewritten after every epoch; a large one once a
+                                     minute
                       model.pt       the trained weights of a finished run
 runs/.locks/<key>.lock               held by the process that trains the run
             identity                 tells this store from another directory, for workers on other machines
@@ -23,12 +24,17 @@ from typing import Any, NamedTuple
 import filelock
 import torch
 
-from ncharness import data, provenance
+from ncharness import data, devices, provenance
 from ncharness.config import SCHEMA, RunConfig
 from ncharness.record import Configuration, Row, Run, configuration_from, rows_from_lists
 from ncharness.studies import carry_out
 from ncharness.study import Study
 from ncharness.train import State, train
+from ncharness.work import Source
+
+LARGE_CHECKPOINT, CHECKPOINT_SECONDS = 2**24, 60.0
+"""A checkpoint of more bytes than this is not written again before so many seconds have passed: where epochs take
+seconds, writing would take longer than training. So a killed run repeats at most an epoch, or a minute and an epoch."""
 
 _TRAINING = threading.Lock()
 """One training at a time in a process: the number of threads that it sets is the whole process's."""
@@ -105,6 +111,7 @@ class Store:
         *,
         data_root: Path | None = None,
         download: bool = False,
+        device: str = "cpu",
         on_epoch: Callable[[State], None] = lambda _: None,
         on_problem: Callable[[str], None] = lambda _: None,
         wait: bool = True,
@@ -113,19 +120,20 @@ class Store:
 
         One process trains a run at a time; others wait, or with `wait=False` get None at once. A corrupt result or
         checkpoint is passed to `on_problem` and trained again. Training takes one thread, whatever the caller has,
-        because the bits of a run would depend on their number.
+        because the bits of a run would depend on their number. They depend on the device too, which is no part of the
+        key but of the provenance.
         """
+        devices.check(device)
         try:
             with self._locked(config, wait=wait), _TRAINING, _one_thread():
-                return self._load_or_train(config, data_root, download, on_epoch, on_problem)
+                return self._load_or_train(config, Source(data_root, download, device), on_epoch, on_problem)
         except filelock.Timeout:
             return None
 
     def _load_or_train(
         self,
         config: Configuration,
-        data_root: Path | None,
-        download: bool,
+        source: Source,
         on_epoch: Callable[[State], None],
         on_problem: Callable[[str], None],
     ) -> Run:
@@ -141,12 +149,12 @@ class Store:
             rows, resumed = carry_out(config), None
             path.mkdir(parents=True, exist_ok=True)
         else:
-            rows, resumed = self._trained(config, data_root, download, on_epoch, on_problem)
+            rows, resumed = self._trained(config, source, on_epoch, on_problem)
         facts = {
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - started, 1),
             "resumed_from_epoch": resumed,
-            **provenance.facts(),
+            **provenance.facts("cpu" if isinstance(config, Study) else source.device),
         }
         run = Run(config, rows, facts)
         write_result(path / "result.json", run)
@@ -156,8 +164,7 @@ class Store:
     def _trained(
         self,
         config: RunConfig,
-        data_root: Path | None,
-        download: bool,
+        source: Source,
         on_epoch: Callable[[State], None],
         on_problem: Callable[[str], None],
     ) -> tuple[tuple[Row, ...], int | None]:
@@ -176,17 +183,19 @@ class Store:
             noise_kind=config.noise_kind,
             part=config.part,
             seed=config.data_seed(),
-            root=data_root,
-            download=download,
+            root=source.root,
+            download=source.download,
         )
-        state = resume
+        state, due = resume, 0.0
         path.mkdir(parents=True, exist_ok=True)
-        for state in train(config, dataset, resume):
-            write_checkpoint(path / "checkpoint.pt", config, state)
+        for state in train(config, dataset, resume, device=source.device):
+            if time.monotonic() >= due:
+                size = write_checkpoint(path / "checkpoint.pt", config, state)
+                due = time.monotonic() + CHECKPOINT_SECONDS if size > LARGE_CHECKPOINT else 0.0
             on_epoch(state)
         assert state is not None  # at least one epoch, by RunConfig
         weights = io.BytesIO()
-        torch.save(state.model, weights)
+        torch.save({name: value.cpu() for name, value in state.model.items()}, weights)
         _write(path / "model.pt", weights.getvalue())
         return tuple(state.rows), resume.epoch if resume else None
 
@@ -250,8 +259,8 @@ def read_result(file: Path) -> Run:
         raise CorruptFileError(file, f"stale ({error})") from None
 
 
-def write_checkpoint(file: Path, config: Configuration, state: State) -> None:
-    """Writes a one-line JSON header (key, epoch, checksum) and the state behind it, atomically."""
+def write_checkpoint(file: Path, config: Configuration, state: State) -> int:
+    """Writes a one-line JSON header (key, epoch, checksum) and the state behind it, atomically; the state's bytes."""
     buffer = io.BytesIO()
     torch.save({**vars(state), "rows": [list(row) for row in state.rows]}, buffer)
     payload = buffer.getvalue()
@@ -262,6 +271,7 @@ def write_checkpoint(file: Path, config: Configuration, state: State) -> None:
         "sha256": hashlib.sha256(payload).hexdigest(),
     }
     _write(file, json.dumps(header).encode() + b"\n" + payload)
+    return len(payload)
 
 
 def read_checkpoint(file: Path, config: Configuration) -> State:
@@ -270,7 +280,7 @@ def read_checkpoint(file: Path, config: Configuration) -> State:
     payload = file.read_bytes().partition(b"\n")[2]
     if header["key"] != config.key() or header["sha256"] != hashlib.sha256(payload).hexdigest():
         raise CorruptFileError(file, "corrupt (its checksum does not match)")
-    values = torch.load(io.BytesIO(payload), weights_only=True)
+    values = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     return State(**{**values, "rows": list(rows_from_lists(values["rows"]))})
 
 

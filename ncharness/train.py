@@ -1,6 +1,6 @@
 """The training loop: SGD on cross-entropy, and what is measured after which epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ncharness import devices
+from ncharness.augment import augmented, darkest, draw
 from ncharness.config import RunConfig
 from ncharness.data import Dataset
 from ncharness.models import build, capture_points
@@ -16,6 +18,8 @@ from ncharness.probe import measure_layers
 from ncharness.record import Row
 
 EVALUATION_BATCH = 512
+MEMORY_FORMATS = {"cpu": torch.preserve_format, "cuda": torch.channels_last}
+"""How weights of convolutions lie in memory, by kind of device; their inputs and outputs follow."""
 
 
 @dataclass
@@ -29,8 +33,13 @@ class State:
     loss: float  # mean training loss of the last epoch, for the progress line
 
 
-def train(config: RunConfig, data: Dataset, resume: State | None = None) -> Iterator[State]:
+def train(
+    config: RunConfig, data: Dataset, resume: State | None = None, *, device: str | torch.device = "cpu"
+) -> Iterator[State]:
     """Trains `config` on `data` and yields the state after epoch 0 (untrained) and after every epoch.
+
+    Network and data are on `device` throughout. What is random is drawn on the CPU: every device trains the same
+    network from the same weights, on the same batches with the same augmentation.
 
     A run resumed from any of these states ends in the same rows: every random draw is seeded by (seed, purpose,
     epoch). The states yielded share their tensors with the running network; save or copy them before going on.
@@ -43,9 +52,12 @@ def train(config: RunConfig, data: Dataset, resume: State | None = None) -> Iter
             in_shape=tuple(data.train_x.shape[1:]),
             n_classes=data.n_classes,
         )
+    data = data.to(torch.device(device))
+    model.to(memory_format=MEMORY_FORMATS[torch.device(device).type]).to(device)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
     )
+    forward = _compiled(model) if config.compiled else model
     measured = set(config.measured_epochs())
     if resume is None:
         state = State(0, model.state_dict(), optimizer.state_dict(), [], float("nan"))
@@ -60,28 +72,61 @@ def train(config: RunConfig, data: Dataset, resume: State | None = None) -> Iter
         for group in optimizer.param_groups:
             group["lr"] = config.lr_at(epoch)
         with seeded(config.seed_for(f"epoch/{epoch}")):
-            loss = _train_epoch(model, optimizer, data, config.batch_size)
+            loss = _train_epoch(model, forward, optimizer, config, data, epoch)
         state = State(epoch + 1, model.state_dict(), optimizer.state_dict(), state.rows, loss)
         if state.epoch in measured:
             state.rows += measurement(model, config, data, epoch=state.epoch)
         yield state
 
 
-def _train_epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: Dataset, batch_size: int) -> float:
+def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The network through torch.compile: a graph for every size of batch, and none that another run has left."""
+    torch.compiler.reset()  # else after some runs in one process, or once a graph is dynamic, others are taken
+    compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
+    return compiled
+
+
+def _train_epoch(
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    config: RunConfig,
+    data: Dataset,
+    epoch: int,
+) -> float:
     model.train()
-    total = 0.0
-    for batch in epoch_batches(len(data.train_y), batch_size):
-        loss = functional.cross_entropy(model(data.train_x[batch]), data.train_y[batch])
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        total += float(loss.detach()) * len(batch)
-    return total / len(data.train_y)
+    device, total = data.train_y.device, torch.zeros((), dtype=torch.float64, device=data.train_y.device)
+    with devices.exact():
+        for inputs, labels in _training_batches(config, data, epoch):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=config.precision == "bf16"):
+                scores = forward(inputs)
+            loss = functional.cross_entropy(scores.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.detach().double() * len(labels)  # on the device, which need not be waited for
+    return float(total) / len(data.train_y)
 
 
-def epoch_batches(n: int, batch_size: int) -> list[Tensor]:
-    """A random order of n samples in batches, none left out; a last batch of one joins the batch before it."""
-    batches = list(torch.split(torch.randperm(n), batch_size))
+def _training_batches(config: RunConfig, data: Dataset, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch in their random order, augmented if the run is."""
+    n, device = len(data.train_y), data.train_y.device
+    batches = epoch_batches(n, config.batch_size, device)
+    if config.augment == "none":
+        yield from ((data.train_x[batch], data.train_y[batch]) for batch in batches)
+        return
+    black = darkest(data.train_x)
+    draws = draw(config.augment, n, seed=config.seed_for(f"augment/{epoch}"), device=device)
+    for batch in batches:
+        yield augmented(data.train_x[batch], draws.at(batch), black), data.train_y[batch]
+
+
+def epoch_batches(n: int, batch_size: int, device: str | torch.device = "cpu") -> list[Tensor]:
+    """A random order of n samples in batches, none left out; a last batch of one joins the batch before it.
+
+    Drawn on the CPU, whatever the device that the indices are on in the end.
+    """
+    batches = list(torch.split(torch.randperm(n).to(device), batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm cannot train on a single sample
         last = batches.pop()
         batches[-1] = torch.cat([batches[-1], last])
@@ -91,14 +136,15 @@ def epoch_batches(n: int, batch_size: int) -> list[Tensor]:
 def measurement(model: nn.Module, config: RunConfig, data: Dataset, *, epoch: int) -> list[Row]:
     """The rows of one epoch: every captured layer on S (the fixed training set and its labels), and the network."""
     layers = capture_points(config.arch, depth=config.depth, points=config.points)
-    report = measure_layers(
-        model,
-        _in_order(data.train_x, data.train_y),
-        layers=layers,
-        n_classes=data.n_classes,
-        held_out=_in_order(data.test_x, data.test_y),
-        metrics=config.metrics,
-    )
+    with devices.exact():
+        report = measure_layers(
+            model,
+            _in_order(data.train_x, data.train_y),
+            layers=layers,
+            n_classes=data.n_classes,
+            held_out=_in_order(data.test_x, data.test_y),
+            metrics=config.metrics,
+        )
     assert report.held_out_ncc_error is not None
     assert report.held_out_cdnv is not None
     assert report.held_out_predicted is not None
@@ -126,7 +172,7 @@ def mistakes(model: nn.Module, inputs: Tensor, labels: Tensor, *, epoch: int) ->
     """
     training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), devices.exact():
         predicted = torch.cat([model(batch).argmax(1) for batch in torch.split(inputs, EVALUATION_BATCH)])
     model.train(training)
     wrong = predicted != labels

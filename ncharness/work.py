@@ -21,7 +21,8 @@ class TrainingFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Source:
-    """Where data sets that are not embedded come from."""
+    """Where data sets that are not embedded come from, and the device to train on (devices.NAMES)."""
 
     root: Path | None = None
     download: bool = False
+    device: str = "cpu"

@@ -14,13 +14,28 @@ CHAINS = (
     "stats centring classifier metrics probe",
     "stats centring spectrum metrics probe",
     "stats centring variability named config probe train store remote parallel progress cli",
-    "config record data train store remote parallel progress report cli",
+    "config record data cost remote parallel progress report cli",
+    "config record data train store remote parallel plan",
+    "augment config train store",
+    "devices train store cli",
     "config record models train store remote executors report cli",
     "study record train store remote parallel progress report cli",
     "work remote parallel progress report cli",
     "arrays addresses reference native native_cuda ops stats metrics contenders bench bench_sections bench_report cli",
 )
-ABOVE_STORE = {"remote", "executors", "parallel", "progress", "report", "page", "cli", "__init__", "__main__"}
+ABOVE_STORE = {
+    "remote",
+    "executors",
+    "parallel",
+    "plan",
+    "progress",
+    "report",
+    "evidence",
+    "page",
+    "cli",
+    "__init__",
+    "__main__",
+}
 
 
 def imported(path):

@@ -305,7 +305,7 @@ def test_collapse_by_width_is_of_intermediate_layers_on_both_splits() -> None:
     for train, test, weak in ((down, up, "test data"), (up, down, "training data"), (down, flat, "test data")):
         assert module.judge(table(train, test)) == REFUTED
         assert module.judge(table(train, test)).reason.startswith(f"{weak}: ")
-    assert module.judge(table(down, down), module.PERMUTATIONS) != SUPPORTED
+    assert module.judge(table(down, down), permuted=True) != SUPPORTED
     assert module.judge(table(down, down, error=0.2)) == NOT_APPLICABLE
 
 
@@ -354,6 +354,76 @@ def test_the_claims_share_their_runs() -> None:
     assert {module.CLAIM.id.split("-")[0] for module in modules if module.CLAIM.suite == "headline"} == HEADLINE
 
 
+OF_THE_PAPER = [file for file in FILES if file.parent == CLAIMS]
+WITHOUT = {"c10-bound-nontrivial", "c11-bound-flat"}
+"""Claims whose published setting is not public."""
+
+
+@pytest.mark.parametrize("file", OF_THE_PAPER, ids=lambda file: file.stem)
+def test_scale_paper_is_the_published_network_in_both_schedules_or_says_why_not(file: Path) -> None:
+    module = load(file.stem)
+    settings = module.SETTINGS["paper"]
+    assert isinstance(settings, str) == (module.CLAIM.id in WITHOUT)
+    if isinstance(settings, str):
+        assert settings.startswith("no published setting: ")
+        return
+    assert [setting.name for setting in settings] == ["cifar10-code", "cifar10-readme"]
+    for setting, schedule in zip(settings, ("code", "readme"), strict=True):
+        configs = [*setting.runs, *setting.control_runs]
+        assert {config.seed for config in configs} == set(range(1000, 1005))
+        for config in configs:
+            assert (config.arch, config.data, config.n_train, config.schedule) == ("conv", "cifar10", None, schedule)
+            assert (config.batch_size, config.momentum, config.weight_decay) == (128, 0.9, 5e-4)
+            assert (config.augment, config.precision, config.points) == ("code", "bf16", ("paper",))
+            assert (config.lr, config.epochs) in ((0.1, 500), (0.0, 10))
+            of_width = config.depth == 10 and config.width in (20, 40, 80, 160, 320)
+            assert of_width or (config.width == 400 and config.depth in (3, 5, 8, 12, 16, 20))
+    both = (settings[0].runs[0], settings[1].runs[0])
+    rates = [[config.lr_at(epoch) for epoch in (0, 59, 60, 100, 120, 160, 200, 499)] for config in both]
+    assert rates[0] == pytest.approx([0.1, 0.1, 0.02, 0.004, 0.004, 0.004, 0.0008, 0.0008])
+    assert rates[1] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.0001, 0.0001, 0.0001])
+    late = both[0].measured_epochs()[-2] / 500
+    assert late == pytest.approx(0.6, abs=0.01), "what C12 calls late"
+
+
+def test_scale_paper_is_the_whole_figure_and_the_claims_share_its_runs() -> None:
+    settings = {file.stem: load(file.stem).SETTINGS["paper"] for file in OF_THE_PAPER}
+    figure = {(config.depth, config.seed) for config in settings["test_depth_constant"][0].runs}
+    assert figure == {(L, seed) for L in (3, 5, 8, 12, 16, 20) for seed in range(1000, 1005)}
+    widths = {config.width for config in settings["test_collapse_grows_with_width"][0].runs}
+    assert widths == {20, 40, 80, 160, 320}
+    used = [
+        config.key()
+        for declared in settings.values()
+        for setting in declared
+        if not isinstance(declared, str)
+        for config in (*setting.runs, *setting.control_runs)
+    ]
+    # 60 of the figure, 50 of the widths, 40 of wrong labels (four levels), 10 at learning rate 0.
+    assert len(set(used)) == 160
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_the_permutations_of_the_widths_leave_no_order(n: int) -> None:
+    module = load("test_collapse_grows_with_width")
+    one, other = module.PERMUTATIONS[n]
+    assert sorted(one) == sorted(other) == list(range(n))
+    assert one == other[::-1], "what is left of the order in one, the other takes away"
+    widths = (20, 40, 80, 160, 320)[:n]
+    runs = [
+        measured(
+            RunConfig(depth=4, width=width, seed=seed),
+            cdnv=[1.0, value, value, 1.0],
+            test_cdnv=[1.0, value, value, 1.0],
+        )
+        for width in widths
+        for seed in range(5)
+        if (value := (20 / width) * (1 + 0.01 * seed))
+    ]
+    assert module.judge(runs) == SUPPORTED
+    assert module.judge(runs, permuted=True) != SUPPORTED
+
+
 def level(config: Configuration, axis: str) -> object:
     return config.settings[axis] if isinstance(config, Study) else getattr(config, axis)
 
@@ -397,7 +467,7 @@ def test_every_claim_declares_its_design_and_has_a_control(file: Path) -> None:
     names = [name for name in dir(module) if name.startswith("test_")]
     assert len([name for name in names if "control" in name]) == 1
     assert len(names) == 2
-    for setting in module.SETTINGS["small"]:
+    for setting in [s for of in module.SETTINGS.values() if not isinstance(of, str) for s in of]:
         seeds = {config.seed for config in (*setting.runs, *setting.control_runs)}
         assert len(seeds) >= 5
         assert not seeds & set(range(100)), "the pilots'"

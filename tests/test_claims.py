@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ncharness import RunConfig, Store
+from ncharness import RunConfig, Store, executors
 
 ROOT = Path(__file__).parent.parent
 CLAIM_FILE = """
@@ -211,7 +211,7 @@ def test_runs_of_the_claims_go_through_an_executor(
         asked.append((name, folder))
         yield Copying()
 
-    monkeypatch.setattr("ncharness.executors.opened", opened)
+    monkeypatch.setattr(executors, "opened", opened)
     monkeypatch.setattr("multiprocessing.get_context", lambda _: pytest.fail("a process was about to be started"))
     result = run_inside(pytester, write_claims(tmp_path / "claims", epochs=2), root, "--executor", "slurm:time=5")
     assert result.ret == 0, result.stdout.str()
@@ -244,6 +244,8 @@ def test_plan_lists_the_runs_and_trains_nothing(trained_store: Path, tmp_path: P
     printed = result.stdout.str()
     assert result.ret == 0, printed
     assert "5 runs for 2 tests, 4 cached" in printed
+    assert "FLOPs of training" in printed
+    assert "minutes to train the rest with " in printed
     assert (printed.count(" missing"), printed.count(" done")) == (1, 4)
     assert sorted(root.rglob("*")) == before
 
@@ -293,6 +295,10 @@ def test_a_suite_is_run_and_whatever_is_named(
     assert result.ret == 0, printed
     assert sorted(line.split(" ", 1)[1] for line in printed.splitlines() if line.startswith("PASSED")) == passed
     assert ("left out" in printed) == bool(left_out)
+    suite = arguments[1] if arguments[:1] == ["--suite"] else "headline"
+    named = [argument for argument in arguments if argument.startswith("test_")]
+    which = "what was named" if named and "." not in arguments else f"suite {suite}"
+    assert f"claims at scale small, {which}{' and what was named' if named and '.' in arguments else ''} ==" in printed
     assert left_out in printed
     assert ("mnist needs --data-root" in printed) == (PARTS[0] in passed)
 
@@ -330,13 +336,62 @@ def test_data_that_is_not_there_is_skipped_with_the_reason_and_not_planned(train
     assert "MNIST/raw" in printed
     printed = run_pytest(folder, trained_store, *arguments, "--plan").stdout
     assert "5 runs for 6 tests, 5 cached" in printed
+    assert "5 runs more wait for data" in printed
+
+
+def run_the_claims(root: Path, *arguments: str) -> str:
+    """What `pytest claims` of this checkout prints without a data root; nothing may be written."""
+    environment = {name: value for name, value in os.environ.items() if name != "NCHARNESS_DATA"}
+    result = subprocess.run(
+        command(ROOT / "claims", "-p", "no:cacheprovider", "--scale", "paper", *arguments),
+        capture_output=True,
+        text=True,
+        env={**environment, "NCHARNESS_RUNS": str(root)},
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stdout
+    assert not root.exists()
+    return result.stdout
+
+
+def test_the_plan_of_scale_paper_counts_runs_flops_and_hours(tmp_path: Path) -> None:
+    """Six depths, five seeds, two schedules, counted here by hand; there are no data and no GPU, and none is needed."""
+    printed = run_the_claims(tmp_path / "runs", "-k", "depth_constant", "--plan", "--device", "cuda")
+    pixels, H, n, epochs, seeds = 64, 400, 50_000, 500, 2 * 5
+    stem = 256 * H * (3 * 4) + pixels * H * (H * 4)
+    forward = [2 * (stem + L * pixels * H * (H * 9) + pixels * H * 10) for L in (3, 5, 8, 12, 16, 20)]
+    training = 3 * n * epochs * seeds * sum(forward)
+    measuring = (2 * n + 10_000) * 14 * seeds * sum(forward)
+    hours = (training / 2e14 + measuring / 2.5e13) / 3600
+    assert (
+        f"60 runs more wait for data, {training:.2e} FLOPs of training and {measuring:.2e} of measuring, "
+        f"about {hours:.1f} hours on a GPU, one run after the other: cifar10 needs --data-root"
+    ) in printed
+    assert "ASSUMED rates, not measured ones: 2.5e+13 FLOP/s in float32, 2.0e+14 FLOP/s in bf16" in printed
+    assert printed.count("waits for data") == 60
+    (line, *_) = [line for line in printed.splitlines() if "conv-L20" in line and "-s1000" in line]
+    assert "bf16 2.9e+17 FLOP  waits for data" in line
+
+
+def test_scale_paper_without_its_data_or_a_published_setting_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    printed = run_the_claims(tmp_path / "runs", "--suite", "all", "-rs")
+    assert " passed" not in printed
+    assert " failed" not in printed
+    lines = [line for line in printed.splitlines() if line.startswith("SKIPPED [4]")]
+    assert len(lines) == 11, "each claim in two schedules, with its control"
+    assert all(line.endswith("cifar10 needs --data-root") for line in lines)
+    lines = [line for line in printed.splitlines() if "no published setting: p, alpha, eps, m and the numbers" in line]
+    assert len(lines) == 2, "C10 and C11"
+    assert "the claim declares no setting at scale paper" in printed
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--suite", "nonsense"], "ERROR: --suite: expected headline or paper or literature or all, got 'nonsense'"),
-        (["--scale", "nonsense"], "ERROR: --scale: expected small, got 'nonsense'"),
+        (["--scale", "nonsense"], "ERROR: --scale: expected small or paper, got 'nonsense'"),
+        (["--device", "gpu"], "ERROR: --device: expected cpu, cuda or cuda:<number>, got 'gpu'"),
         (["--data-root", "no/such/place"], "ERROR: --data-root: there is no directory no/such/place"),
         (["--jobs", "0"], "ERROR: --jobs: expected at least 1, got 0"),
         (["--plan", "-n", "2"], "ERROR: --plan: works without -n"),

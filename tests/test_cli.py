@@ -48,6 +48,22 @@ def test_options_are_the_fields_of_a_run_and_commas_make_a_grid() -> None:
     assert {(config.noise, config.points, config.n_train) for config in configs} == {(0.25, ("pre_bn", "out"), 100)}
     assert {config.metrics for config in configs} == {("nc1", "margin")}
     assert configs_from(_parser().parse_args(["train"])) == [RunConfig()]
+    for_a_gpu = [
+        "train",
+        "--compiled",
+        "False,True",
+        "--precision",
+        "bf16",
+        "--augment",
+        "crop_flip",
+        "--device",
+        "cuda",
+    ]
+    configs = configs_from(_parser().parse_args(for_a_gpu))
+    assert [(config.compiled, config.precision, config.augment) for config in configs] == [
+        (False, "bf16", "crop_flip"),
+        (True, "bf16", "crop_flip"),
+    ]
 
 
 @pytest.mark.usefixtures("store")
@@ -159,6 +175,8 @@ def test_report_without_claims_says_what_is_missing(capsys: pytest.CaptureFixtur
         (["--momentum", "1"], "momentum: expected a number in [0, 1), got 1.0"),
         (["--noise", "2"], "noise: expected a fraction in [0, 1], got 2.0"),
         (["--arch", "vit"], "arch: expected one of mlp, conv, convres, got 'vit'"),
+        (["--compiled", "yes"], "--compiled: expected True or False, got 'yes'"),
+        (["--device", "gpu"], "--device: expected cpu, cuda or cuda:<number>, got 'gpu'"),
         (["--jobs", "0"], "--jobs: expected at least 1, got 0"),
         (["--executor", "threads"], "--executor: expected processes, dask:<host>:<port> or slurm"),
         (["--points", "middle"], "points: expected some of paper, pre_bn, out"),

@@ -31,6 +31,9 @@ def test_key_covers_every_field() -> None:
         "split": 9,
         "seed": 9,
         "metrics": ("nc1",),
+        "augment": "code",
+        "precision": "bf16",
+        "compiled": True,
     }
     assert set(changes) == set(base.to_dict()), "a new field belongs into this test"
     keys = {
@@ -78,6 +81,15 @@ def test_halves_that_make_no_sense_are_refused(changes: dict[str, object], messa
         RunConfig(**changes)
 
 
+def test_runs_from_before_there_was_a_gpu_keep_their_keys_and_a_device_has_none() -> None:
+    fields = RunConfig().to_dict()
+    assert RunConfig(augment="none", precision="float32", compiled=False).key() == "ace1bd5db5"
+    older = fields.keys() - {"augment", "precision", "compiled"}
+    assert RunConfig.from_dict({name: fields[name] for name in older}) == RunConfig()
+    assert "device" not in fields
+    assert RunConfig(compiled=1).key() == RunConfig(compiled=True).key()
+
+
 def test_key_is_the_same_in_another_process() -> None:
     code = "from ncharness.config import RunConfig; print(RunConfig(seed=3, noise=0.25).key())"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
@@ -123,6 +135,9 @@ def test_name_is_readable() -> None:
         ("noise_kind", "some"),
         ("metrics", ("nc_1",)),
         ("metrics", "nc1"),
+        ("augment", "crop"),
+        ("precision", "float16"),
+        ("compiled", "yes"),
     ],
 )
 def test_bad_values_are_refused_by_name(field: str, value: object) -> None:

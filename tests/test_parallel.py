@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ncharness import RunConfig, Store, grid
-from ncharness.parallel import available_cpus, ensure, estimated_seconds, missing
+from ncharness.cost import estimated_seconds
+from ncharness.parallel import available_cpus, ensure, missing
 from ncharness.work import Event, TrainingFailedError
 
 

@@ -306,7 +306,7 @@ def test_stopping_cancels_what_has_not_begun_and_says_how_to_go_on(config: RunCo
             return self.futures[-1]
 
     worker = Queue()
-    with pytest.raises(KeyboardInterrupt, match="the same command goes on from the last epoch of every run"):
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on from the last checkpoint of every run"):
         ensure(Store(tmp_path), grid(config, seed=range(3)), executor=worker)
     assert [future.cancelled() for future in worker.futures] == [True, True, True]
 

@@ -149,6 +149,59 @@ def test_a_killed_process_loses_at_most_the_epoch_in_progress(tmp_path: Path) ->
     assert first == [at.epoch + 1]
 
 
+def written_epochs(
+    config: RunConfig, root: Path, monkeypatch: pytest.MonkeyPatch, *, seconds: list[float]
+) -> list[int]:
+    """The epochs after which a checkpoint is written by a run whose epochs take these seconds."""
+    written: list[int] = []
+    store_module, clock = sys.modules["ncharness.store"], [1000.0]
+    write = store_module.write_checkpoint
+
+    def recorded(file: Path, config: RunConfig, state: State) -> int:
+        written.append(state.epoch)
+        return int(write(file, config, state))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "write_checkpoint", recorded)
+        patched.setattr(store_module.time, "monotonic", lambda: clock[0])
+        Store(root).train(config, on_epoch=lambda state: clock.append(clock.pop() + [*seconds, 0.0][state.epoch]))
+    return written
+
+
+def test_a_large_checkpoint_is_written_once_a_minute_and_a_small_one_always(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick, slow = [30.0, 20.0, 20.0, 30.0], [60.0, 61.0, 59.0, 2.0]
+    assert written_epochs(config, tmp_path / "small", monkeypatch, seconds=quick) == [0, 1, 2, 3, 4]
+    monkeypatch.setattr("ncharness.store.LARGE_CHECKPOINT", 1000)
+    assert written_epochs(config, tmp_path / "quick", monkeypatch, seconds=quick) == [0, 3]
+    assert written_epochs(config, tmp_path / "slow", monkeypatch, seconds=slow) == [0, 1, 2, 4]
+
+
+@pytest.mark.parametrize("changes", [{}, {"augment": "code", "precision": "bf16"}], ids=["plain", "augmented, bf16"])
+def test_a_run_killed_long_after_its_checkpoint_resumes_to_the_same_rows(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]
+) -> None:
+    config = config.replace(**changes)
+    untouched = Store(tmp_path / "untouched").train(config)
+    assert untouched is not None
+    monkeypatch.setattr("ncharness.store.LARGE_CHECKPOINT", 1000)
+    store = Store(tmp_path / "runs")
+    train_until(store, config, 3)
+    assert store.status(config).epoch == 0, "the minute has not passed"
+    run = store.train(config)
+    assert run is not None
+    assert run.rows == untouched.rows
+    assert run.provenance["resumed_from_epoch"] == 0
+
+
+def test_the_device_is_said_and_is_no_part_of_the_run(store: Store, config: RunConfig) -> None:
+    run = store.train(config, device="cpu")
+    assert run is not None
+    assert run.provenance["device"].startswith("CPU (")
+    assert "device" not in run.config.to_dict()
+
+
 def test_a_write_that_is_cut_short_leaves_the_old_file_and_no_trace(
     store: Store, config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from ncharness import Row, Run, RunConfig, Store, Study, study_grid
 from ncharness.claim import pivot
-from ncharness.parallel import ensure, estimated_seconds
+from ncharness.cost import estimated_seconds
+from ncharness.parallel import ensure
 from ncharness.record import configuration_from, network_rows
 from ncharness.studies import carry_out, fitting
 from ncharness.studies import unconstrained as subject

@@ -1,6 +1,7 @@
 """The training loop: what is measured, reproducibility, resuming, and the faults of the reference code."""
 
 import copy
+import importlib
 import io
 import itertools
 
@@ -13,6 +14,8 @@ from ncharness.data import Dataset
 from ncharness.models import build
 from ncharness.record import Row, Run
 from ncharness.train import State, epoch_batches, measurement, train
+
+training = importlib.import_module("ncharness.train")  # the package has the function under this name
 
 
 def dataset(config: RunConfig) -> Dataset:
@@ -37,8 +40,10 @@ def test_global_random_state_neither_matters_nor_changes(tiny: RunConfig) -> Non
     assert rows(tiny) == first
 
 
+@pytest.mark.parametrize("changes", [{}, {"augment": "code", "precision": "bf16"}], ids=["plain", "augmented, bf16"])
 @pytest.mark.parametrize("stop", [0, 1, 3])
-def test_a_resumed_run_ends_in_the_same_rows(tiny: RunConfig, stop: int) -> None:
+def test_a_resumed_run_ends_in_the_same_rows(tiny: RunConfig, stop: int, changes: dict[str, str]) -> None:
+    tiny = tiny.replace(**changes)
     full = rows(tiny)
     for state in train(tiny, dataset(tiny)):
         if state.epoch == stop:
@@ -158,6 +163,62 @@ def test_the_optimiser_is_sgd_with_momentum_and_weight_decay(tiny: RunConfig) ->
                 parameter.sub_(0.1 * v)
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, final[name], rtol=1e-4, atol=1e-6)
+
+
+CONV = RunConfig(arch="conv", depth=2, width=4, n_train=150, epochs=2, measurements=2)
+
+
+def seen_by(network: list[torch.Tensor], config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> list[Row]:
+    """The rows of a run; `network` is given the output of the first block of every forward pass."""
+    original = training.build
+
+    def hooked(*arguments: object, **settings: object) -> torch.nn.Module:
+        model = original(*arguments, **settings)
+        model.block01.register_forward_hook(lambda _module, _inputs, output: network.append(output.detach()))
+        return model
+
+    monkeypatch.setattr(training, "build", hooked)
+    return rows(config)
+
+
+def test_bf16_is_of_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[torch.Tensor] = []
+    last = seen_by(found, CONV.replace(precision="bf16"), monkeypatch)
+    kinds = [output.dtype for output in found]
+    batches = [torch.bfloat16] * 2  # an epoch, of 128 and 22
+    measured = [torch.float32] * 3  # two sweeps of the training set and one of the test set
+    assert kinds == [*measured, *batches, *measured, *batches, *measured]
+    for precise, coarse in zip(rows(CONV), last, strict=True):
+        assert precise[:-1] == coarse[:-1]
+        assert coarse.value == pytest.approx(precise.value, abs=0.05 if precise.metric != "cdnv" else 2.0)
+    assert last != rows(CONV)
+
+
+def test_weights_of_convolutions_lie_with_channels_last_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU here: it is the same network, to rounding."""
+    assert training.MEMORY_FORMATS["cuda"] == torch.channels_last
+    plain = rows(CONV)
+    monkeypatch.setitem(training.MEMORY_FORMATS, "cpu", torch.channels_last)
+    found: list[torch.Tensor] = []
+    last = seen_by(found, CONV.replace(epochs=1), monkeypatch)
+    assert all(output.is_contiguous(memory_format=torch.channels_last) for output in found)
+    start = [row for row in plain if row.epoch == 0]
+    for row, other in zip(start, last, strict=False):
+        assert other[:-1] == row[:-1]
+        assert other.value == pytest.approx(row.value, rel=1e-4, abs=0.01)
+
+
+def test_a_compiled_network_trains_the_same_and_is_measured_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the tracer of torch.compile, but not its compiler, which takes a minute."""
+    compile_, asked = torch.compile, []
+
+    def traced(model: torch.nn.Module, **settings: object) -> object:
+        asked.append(settings)
+        return compile_(model, backend="eager", **settings)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    assert rows(CONV.replace(compiled=True)) == rows(CONV)
+    assert asked == [{"dynamic": False}]
 
 
 @pytest.mark.parametrize("n", [1, 2, 128, 129, 130, 256, 257, 1400])

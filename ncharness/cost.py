@@ -1,0 +1,89 @@
+"""What runs cost before they are started: FLOPs counted from the architecture, and hours at a declared rate.
+
+A FLOP count is arithmetic: two for every multiply-add of a convolution or linear map, nothing for biases, batch norm,
+activations and the metrics, whose work is small or bound by memory. Training counts three times the forward pass of
+every sample (forward, gradients of the inputs, gradients of the weights), measuring two forward passes of the training
+set and one of the test set at each measured epoch. Hours are only as good as the rate that they are divided by.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ncharness.config import RunConfig
+from ncharness.data import SIZES, Sizes
+from ncharness.record import Configuration
+from ncharness.study import Study
+
+ASSUMED_RATES = {"float32": 2.5e13, "bf16": 2e14}
+"""FLOP per second that a data-centre GPU of the 2020s is ASSUMED to sustain; nothing here has been measured on one."""
+
+
+class Flops(NamedTuple):
+    """Floating-point operations of a run."""
+
+    training: int
+    measuring: int
+
+
+def sizes(config: RunConfig) -> Sizes | None:
+    """The sizes of the run's data set, None for one whose sizes are known only once it is read (folder:<path>)."""
+    return SIZES.get(config.data.removeprefix("shuffled:"))
+
+
+def samples(config: RunConfig, available: int) -> int:
+    """How many samples a run trains on, of a training set of `available`."""
+    return (config.n_train or available) // (2 if config.part == "first" else 1)
+
+
+def flops(config: RunConfig) -> Flops | None:
+    """What a training costs, from its epochs, its samples and its network; None where the sizes are not known."""
+    if (known := sizes(config)) is None:
+        return None
+    forward = forward_flops(
+        config.arch, depth=config.depth, width=config.width, in_shape=known.shape, n_classes=known.n_classes
+    )
+    n = samples(config, known.n_train)
+    swept = (2 * n + known.n_test) * len(config.measured_epochs())
+    if config.part == "first":
+        swept += n  # S2, after the last epoch
+    return Flops(3 * forward * n * config.epochs, forward * swept)
+
+
+def forward_flops(arch: str, *, depth: int, width: int, in_shape: Sequence[int], n_classes: int) -> int:
+    """FLOPs of one sample's forward pass through the convolutions and linear maps of `models.build`'s network."""
+    if arch == "mlp":
+        return 2 * width * (math.prod(in_shape) + (depth - 1) * width + n_classes)
+    channels, height, breadth = in_shape
+    pixels = (height // 4) * (breadth // 4)  # of every block
+    stem = 4 * pixels * (4 * width * channels) + pixels * (4 * width * width)  # 2x2 kernels on both maps
+    blocks = depth * (2 if arch == "convres" else 1) * pixels * (9 * width * width)
+    return 2 * (stem + blocks + width * pixels * n_classes)
+
+
+def estimated_seconds(config: Configuration) -> float:
+    """Roughly how long a run takes one core of a server of the 2020s: for the order of runs, plans and ETAs."""
+    if isinstance(config, Study):
+        return config.seconds
+    per_layer: float = config.width**2 * (9 * 64 if config.arch != "mlp" else 1) + 2000 * float(config.width) ** 0.5
+    known = sizes(config)
+    return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * samples(config, known.n_train if known else 4000)
+
+
+def estimated_hours(configs: Sequence[Configuration], *, device: str, at_once: int) -> float:
+    """Hours until all the runs are finished: on the CPU, `at_once` of them side by side, by `estimated_seconds`.
+
+    On a GPU one after the other, as one of them fills it: FLOPs over ASSUMED_RATES, measuring at that of float32. What
+    no FLOPs are known of takes there what it takes the CPU.
+    """
+    if device == "cpu":
+        return sum(map(estimated_seconds, configs)) / at_once / 3600
+    seconds = 0.0
+    for config in configs:
+        counted = flops(config) if isinstance(config, RunConfig) else None
+        if counted is None or isinstance(config, Study):
+            seconds += estimated_seconds(config)
+        else:
+            seconds += counted.training / ASSUMED_RATES[config.precision]
+            seconds += counted.measuring / ASSUMED_RATES["float32"]
+    return seconds / 3600

@@ -1,0 +1,76 @@
+"""What `pytest claims --plan` says: the runs, what they cost, and what cannot be read here; nothing is started."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ncharness.config import RunConfig
+from ncharness.cost import ASSUMED_RATES, Flops, estimated_hours, flops
+from ncharness.parallel import missing
+from ncharness.record import Configuration
+from ncharness.store import Store
+
+
+def plan(
+    store: Store,
+    configs: Sequence[Configuration],
+    *,
+    tests: int,
+    device: str,
+    at_once: int,
+    waiting: Mapping[str, Sequence[Configuration]] | None = None,
+) -> Iterator[str]:
+    """Lines about the runs that `tests` tests need, and about those `waiting` for data, by the reason.
+
+    `device` is the kind, cpu or cuda; `at_once` how many runs are trained side by side.
+    """
+    for config in configs:
+        status = store.status(config)
+        place = f" {status.epoch}/{config.epochs}" if status.state == "partial" else ""
+        yield f"{config.key()}  {config.name():40} {_told(config)}{status.state}{place}  {status.detail}".rstrip()
+    todo = missing(store, configs)
+    hours = estimated_hours(todo, device=device, at_once=at_once)
+    with_what = f"with {at_once} processes" if device == "cpu" else "on a GPU, one run after the other"
+    yield (
+        f"{len(configs)} runs for {tests} tests, {len(configs) - len(todo)} cached, "
+        f"about {_time(hours)} to train the rest {with_what}; nothing was trained"
+    )
+    if todo:
+        yield f"  {_sum(todo)}, at 2 FLOPs per multiply-add of convolutions and linear maps"
+        yield f"  {_rate(device)}"
+    for why, others in (waiting or {}).items():
+        for config in others:
+            yield f"{config.key()}  {config.name():40} {_told(config)}waits for data"
+        hours = estimated_hours(others, device=device, at_once=at_once)
+        yield f"{len(others)} runs more wait for data, {_sum(others)}, about {_time(hours)} {with_what}: {why}"
+        if not todo:
+            yield f"  {_rate(device)}"
+
+
+def _told(config: Configuration) -> str:
+    """What tells runs of one name apart: schedule and precision, where they are not the defaults."""
+    if not isinstance(config, RunConfig):
+        return ""
+    parts = (
+        config.schedule if config.schedule != "code" else "",
+        config.precision if config.precision != "float32" else "",
+    )
+    counted = flops(config)
+    return " ".join(part for part in (*parts, f"{sum(counted):.1e} FLOP" if counted else "") if part) + "  "
+
+
+def _sum(configs: Sequence[Configuration]) -> str:
+    counted = [flops(config) for config in configs if isinstance(config, RunConfig)]
+    known = [one for one in counted if one is not None]
+    total = Flops(sum(one.training for one in known), sum(one.measuring for one in known))
+    unknown = f" ({len(configs) - len(known)} runs not counted)" if len(known) < len(configs) else ""
+    return f"{total.training:.2e} FLOPs of training and {total.measuring:.2e} of measuring{unknown}"
+
+
+def _rate(device: str) -> str:
+    if device == "cpu":
+        return "the time is a rough estimate for one core a process, of a server of the 2020s"
+    rates = ", ".join(f"{rate:.1e} FLOP/s in {precision}" for precision, rate in ASSUMED_RATES.items())
+    return f"the time is at ASSUMED rates, not measured ones: {rates}"
+
+
+def _time(hours: float) -> str:
+    return f"{hours * 60:.1f} minutes" if hours < 1.0 else f"{hours:.1f} hours"
