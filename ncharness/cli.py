@@ -35,9 +35,9 @@ from ncharness.study import Study
 from ncharness.work import Source, TrainingFailedError
 
 _HELP = {
-    "arch": "mlp, conv or convres",
-    "depth": "L, the counted hidden layers",
-    "width": "H, units or channels of each",
+    "arch": "mlp, conv, convres, or a classifier of torchvision such as resnet18",
+    "depth": "L, the counted hidden layers; not of torchvision's, whose layers are their own",
+    "width": "H, units or channels of each; likewise",
     "data": "digits, mnist1d, mnist, fashion_mnist, cifar10, cifar100, svhn, folder:<path>",
     "n_train": "training samples (default: all)",
     "noise": "fraction of corrupted training labels",

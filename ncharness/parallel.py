@@ -17,11 +17,15 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
+from ncharness.config import ARCHS
 from ncharness.record import Configuration, Run, configuration_from
 from ncharness.remote import Executor, train_through
 from ncharness.store import Store
 from ncharness.study import Study
 from ncharness.work import Event, Source, TrainingFailedError
+
+_RESNET18 = 5.6e8
+"""Multiplications of a ResNet-18 with the CIFAR stem for one image of 32 x 32 pixels: for want of more, of any such."""
 
 
 def available_cpus() -> int:
@@ -33,8 +37,10 @@ def estimated_seconds(config: Configuration) -> float:
     """Roughly how long a run takes one core of a server of the 2020s: for the order of runs, plans and ETAs."""
     if isinstance(config, Study):
         return config.seconds
-    per_layer: float = config.width**2 * (9 * 64 if config.arch != "mlp" else 1) + 2000 * float(config.width) ** 0.5
     samples = (config.n_train or 4000) / (2 if config.part == "first" else 1)
+    if config.arch not in ARCHS:
+        return 6.5e-11 * _RESNET18 * config.epochs * samples
+    per_layer: float = config.width**2 * (9 * 64 if config.arch != "mlp" else 1) + 2000 * float(config.width) ** 0.5
     return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * samples
 
 
