@@ -76,6 +76,19 @@ def test_metrics_asked_for_by_name_are_shown(
     assert f"network: margin={run.scalar('margin'):.4g}" in printed
 
 
+def test_a_classifier_of_torchvision_is_trained_by_its_name() -> None:
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    configs = configs_from(_parser().parse_args(["train", "--arch", "resnet18,mlp", "--data", "cifar10"]))
+    assert configs == [RunConfig(arch="resnet18", data="cifar10"), RunConfig(data="cifar10")]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_classifier_with_a_depth_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    assert main(["train", "--arch", "resnet18", "--depth", "4"]) == 2
+    assert "depth: expected 0 for resnet18, whose layers are its own, got 4" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("store")
 def test_a_metric_that_does_not_exist_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *TINY, "--metrics", "nc1+equinrom"]) == 2
