@@ -64,11 +64,12 @@ def _drawn(config: RunConfig, bounds: Sequence[Bound], estimated: dict[int, floa
         if known_classes:
             ax.axhline(here[0].trivial, color=GREY, linewidth=1, linestyle=":", label="error of a constant guess")
         assumed = "" if here[0].delta2.how == "estimated" else ", delta2 assumed 0"
-        ax.set(title=f"p = {p:g}{assumed}", ylim=(0.0, None))
+        ax.set(title=f"p = {p:g}{assumed}")
         ax.yaxis.set_major_locator(MultipleLocator(0.5))
         ax.set_xticks(range(len(here)), [str(bound.depth) for bound in here])
         ax.set_xlim(-0.6, len(here) - 0.4)
         ax.grid(visible=False, axis="x")
+    axes[0].set_ylim(0.0, 1.04 * max(ax.dataLim.y1 for ax in axes))  # of all, which share it
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     one = bounds[0]
     caption = (

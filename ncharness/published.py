@@ -39,8 +39,10 @@ SETTINGS = {
     "weight_decay": 5e-4,
     "schedule": "code",
     "augment": "code",
+    "precision": "float32",
 }
-"""What the figure was made with, in the fields of a configuration; the schedule is the one that its steps show."""
+"""What the figure was made with, in the fields of a configuration; the schedule is the one that its steps show, and
+single precision is what the published code measures in."""
 _NAMES = {"n_train": "training samples", "lr": "learning rate", "augment": "augmentation"}
 _SINGLE = 8  # layers with a column of their own
 
@@ -81,7 +83,7 @@ def read(text: str) -> Reading:
 
 def differences(config: RunConfig) -> list[str]:
     """In what a run is unlike the published ones, but for L and the seed, in words: empty at the published settings."""
-    own = {"augment": "none", **config.to_dict()}
+    own = {"augment": "none", "precision": "float32", **config.to_dict()}
     return [
         f"{_NAMES.get(name, name.replace('_', ' '))} {_word(own[name])} instead of {_word(value)}"
         for name, value in SETTINGS.items()

@@ -109,3 +109,10 @@ def test_there_is_a_figure_for_each_family_and_none_where_runs_are_missing():
     assert named("bound-by-depth", []) == []
     assert named("bound-by-depth", [run for run in runs(FLAT) if run.config.part == "first"]) == []
     assert named("bound-by-depth", runs(FLAT, splits=range(3))) == []
+
+
+def test_every_panel_shows_its_bars_whole():
+    growing = only(runs({4: [2, 2, 2, 2]}, noises=(0.2, 0.4))).figure.axes  # reaches d_min at .4 alone
+    tops = [max(bar.get_y() + bar.get_height() for bar in ax.patches) for ax in growing]
+    assert tops == pytest.approx([2.22, 2.44])
+    assert all(ax.get_ylim()[1] > max(tops) for ax in growing)

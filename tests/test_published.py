@@ -116,7 +116,14 @@ def test_runs_are_at_reduced_scale_unless_every_setting_is_the_published_one():
     published = RunConfig(**settings, depth=20, seed=7, measurements=40)
     assert pub.differences(published) in ([], ["augmentation none instead of code"])
     for name, value in settings.items():
-        other = {"arch": "convres", "n_train": 100, "data": "folder:/x/copies", "schedule": "readme", "augment": "none"}
+        other = {
+            "arch": "convres",
+            "n_train": 100,
+            "data": "folder:/x/copies",
+            "schedule": "readme",
+            "augment": "none",
+            "precision": "bf16",
+        }
         config = published.replace(**{name: other.get(name, value // 2 if isinstance(value, int) else 0.25)})
         assert len(pub.differences(config)) == len(pub.differences(published)) + 1, name
         assert pub.scale(config).startswith("Reduced scale: ")
