@@ -29,7 +29,9 @@ def figure_one(family: Family) -> Drawn | None:
     label = scale(next(iter(groups.values()))[0].config)
     with rc_context(STYLE):
         figure, axes = blank_panels(len(groups), "epoch", "train NCC accuracy")
-        figure.suptitle(textwrap.fill(label, 74), fontsize=7.5, x=0.02, ha="left")
+        lines = textwrap.wrap(label, 84)
+        figure.suptitle("\n".join(lines), fontsize=7.5, x=0.02, ha="left")
+        figure.set_figheight(figure.get_figheight() + 0.6 + 0.13 * len(lines))  # for it and the layers' key
         colours = layer_bar(figure, axes, max(groups))
         for ax, (L, traces) in zip(axes, groups.items(), strict=True):
             epochs, errors = families.over_epochs(traces, lambda trace: trace.errors)
@@ -41,7 +43,7 @@ def figure_one(family: Family) -> Drawn | None:
             accuracy = np.ma.masked_invalid(families.over_epochs(traces, lambda trace: trace.accuracy)[1])
             ax.plot(epochs, accuracy.mean(axis=0), color="black", linewidth=1, linestyle=(0, (3, 2)))
             ax.plot(edge, read(NETWORK[L]).low, "<", color="black", markersize=2.5, clip_on=False, zorder=3)
-            ax.set(title=f"L = {L}", ylim=(0.0, 1.03), xlim=(0, 1.06 * epochs[-1]))
+            ax.set(title=f"L = {L}", ylim=(0.0, 1.03), xlim=(0, 1.06 * epochs[-1]), yticks=[0.0, 0.5, 1.0])
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 2.5, 5, 10]))
     caption = (
         f"{label}. {family.about}; clean labels. Lines: mean over {seeds(groups.values())}, one colour per layer; "
