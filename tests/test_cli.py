@@ -171,7 +171,7 @@ def test_report_without_claims_says_what_is_missing(capsys: pytest.CaptureFixtur
         (["--depth", "many"], "--depth: expected an integer, got 'many'"),
         (["--momentum", "1"], "momentum: expected a number in [0, 1), got 1.0"),
         (["--noise", "2"], "noise: expected a fraction in [0, 1], got 2.0"),
-        (["--arch", "vit"], "arch: expected mlp, conv, convres or a classifier of torchvision, got 'vit'; did"),
+        (["--arch", "vit"], "arch: expected mlp, conv, convres or a classifier of torchvision, got 'vit'; torchvision"),
         (["--jobs", "0"], "--jobs: expected at least 1, got 0"),
         (["--executor", "threads"], "--executor: expected processes, dask:<host>:<port> or slurm"),
         (["--points", "middle"], "points: expected some of paper, pre_bn, out"),
