@@ -31,7 +31,7 @@ CLAIM = Claim(
     margin=MARGIN,
     alpha=ALPHA,
     power=(1 - 0.03) ** len(SPLITS),  # that no split shows a difference where it has a probability of .03
-    figure="depth-by-depth",
+    figure="bound-by-depth",
     precondition="training error on S1 at most 0.01 at every L; a bound below the error of a constant guess at some L",
 )
 FIRST = RunConfig(data="digits", part="first", n_train=1000, width=20, epochs=150, batch_size=50, measurements=2)

@@ -40,7 +40,7 @@ CLAIM = Claim(
     margin=MARGIN,
     alpha=ALPHA,
     power=(1 - 0.03) ** len(SPLITS),  # that no split shows an event where it has a probability of .03
-    figure="ncc-by-layer",
+    figure="bound-by-depth",
     precondition="training error on S1 at most 0.01",
 )
 

@@ -1,4 +1,4 @@
-"""The command line: train, ls, show, report, bound, bench, info."""
+"""The command line: train, ls, show, report, bound, figure1, bench, info."""
 
 import argparse
 import dataclasses
@@ -28,6 +28,7 @@ from ncharness.named import NAMES
 from ncharness.parallel import available_cpus, ensure, missing
 from ncharness.progress import progress_line
 from ncharness.provenance import facts
+from ncharness.published import recipe
 from ncharness.record import Row, Run
 from ncharness.report import read_csv, write_report
 from ncharness.store import Store
@@ -35,9 +36,9 @@ from ncharness.study import Study
 from ncharness.work import Source, TrainingFailedError
 
 _HELP = {
-    "arch": "mlp, conv or convres",
-    "depth": "L, the counted hidden layers",
-    "width": "H, units or channels of each",
+    "arch": "mlp, conv, convres, or a classifier of torchvision such as resnet18",
+    "depth": "L, the counted hidden layers; not of torchvision's, whose layers are their own",
+    "width": "H, units or channels of each; likewise",
     "data": "digits, mnist1d, mnist, fashion_mnist, cifar10, cifar100, svhn, folder:<path>",
     "n_train": "training samples (default: all)",
     "noise": "fraction of corrupted training labels",
@@ -108,6 +109,16 @@ def _parser() -> argparse.ArgumentParser:
     bound.add_argument("--delta1", default="0", help="a number, which is assumed, or estimate (%(default)s)")
     bound.add_argument("--classes", type=int, default=10, help="classes of the data (%(default)s)")
     bound.set_defaults(command=_bound)
+    figure = verbs.add_parser(
+        "figure1",
+        help="Figure 1 of the paper from the runs of the store, beside the published numbers",
+        description="Writes train NCC accuracy per layer over epochs, a panel for each published L, as PNG and SVG, "
+        "and a table of layers by L with the published numbers and deviations, labelled with the scale of the runs.",
+    )
+    figure.add_argument("--data", default="cifar10", help="data set of the runs (%(default)s)")
+    figure.add_argument("--width", type=int, help="H of the runs (all)")
+    figure.add_argument("--out", type=Path, help="folder to write into (the store)")
+    figure.set_defaults(command=_figure1)
     _add_bench(verbs)
     verbs.add_parser("info", help="versions, backend and why, store, device").set_defaults(command=_info)
     return parser
@@ -273,6 +284,25 @@ def _report(_: argparse.Namespace) -> int:
     write_report(rows, runs, store.root / "report.html")
     print(store.root / "report.html")
     return 0
+
+
+def _figure1(options: argparse.Namespace) -> int:
+    """Three files for every family of CONV runs of the data set: those of one width, length of training and so on."""
+    from ncharness.published_figure import write  # only a figure needs matplotlib
+
+    store = Store()
+    written = write(
+        [run for _, run, _ in store.runs() if run is not None],
+        options.out or store.root,
+        data=options.data,
+        width=options.width,
+    )
+    for path in written:
+        print(path)
+    if not written:
+        asked = f"CONV-L-{options.width or 'H'} on {options.data} with clean labels and a published L"
+        print(f"ncharness figure1: there are no runs of {asked} in {store.root}; {recipe()}", file=sys.stderr)
+    return 0 if written else 1
 
 
 def _bound(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ncharness.augment import AUGMENTATIONS
 from ncharness.named import check_names
+from ncharness.torchvision_names import check_classifier
 
 SCHEMA = 2
 """Raised when a change of the code changes the rows that a configuration yields: older runs become stale."""
@@ -24,6 +25,9 @@ SCHEDULES: dict[str, tuple[tuple[float, ...], float]] = {
 }
 """Learning-rate schedules by name: (milestones as fractions of the epochs, factor at each)."""
 
+
+ARCHS = ("mlp", "conv", "convres")
+"""The paper's networks (models.py); any other name is that of a classifier of torchvision."""
 
 PARTS = ("all", "first", "both")
 """What of the training samples a run trains on: see `data.load`."""
@@ -43,9 +47,9 @@ class RunConfig:
     batch 128, learning rate 0.1) on a network and a data set that train in seconds on one CPU core.
     """
 
-    arch: str = "mlp"  # mlp, conv, convres (models.py)
-    depth: int = 8  # L, the counted hidden layers
-    width: int = 256  # H
+    arch: str = "mlp"  # mlp, conv, convres, or a classifier of torchvision such as resnet18 (models.py)
+    depth: int = 8  # L, the counted hidden layers; 0 for a classifier of torchvision, whose layers are its own
+    width: int = 256  # H; 0 likewise
     data: str = "digits"  # digits, mnist1d, or a torchvision set (data.py)
     n_train: int | None = None  # first n_train training samples; None: all; with halves, m = n_train / 2 in each
     noise: float = 0.0  # fraction of corrupted training labels; with halves, of those of S2
@@ -73,6 +77,8 @@ class RunConfig:
             raise ValueError(f"metrics: expected several names, got the string {self.metrics!r}")
         object.__setattr__(self, "metrics", tuple(self.metrics))
         check_names(self.metrics)
+        if self.arch not in ARCHS:
+            self._check_classifier()
         least = {
             "depth": 1,
             "width": 1,
@@ -85,7 +91,7 @@ class RunConfig:
         }
         for name, lowest in least.items():
             value = getattr(self, name)
-            if name == "n_train" and value is None:
+            if (name == "n_train" and value is None) or (name in ("depth", "width") and self.arch not in ARCHS):
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
                 raise ValueError(f"{name}: expected an integer of at least {lowest}, got {value!r}")
@@ -99,7 +105,6 @@ class RunConfig:
         if self.noise > 1.0:
             raise ValueError(f"noise: expected a fraction in [0, 1], got {self.noise!r}")
         choices = {
-            "arch": ("mlp", "conv", "convres"),
             "noise_kind": ("exact", "reference"),
             "schedule": tuple(SCHEDULES),
             "part": PARTS,
@@ -120,6 +125,17 @@ class RunConfig:
         if self.part != "all" and self.noise_kind != "exact":
             raise ValueError(f"noise_kind: expected exact for part {self.part}, got {self.noise_kind!r}")
 
+    def _check_classifier(self) -> None:
+        """Depth and width become 0, which is what they are for a network with layers of its own."""
+        check_classifier(self.arch, argument="arch", instead=f"{', '.join(ARCHS)} or ")
+        for name in ("depth", "width"):
+            default = type(self).__dataclass_fields__[name].default
+            if (value := getattr(self, name)) not in (0, default):
+                raise ValueError(f"{name}: expected 0 for {self.arch}, whose layers are its own, got {value!r}")
+            object.__setattr__(self, name, 0)
+        if "pre_bn" in self.points:
+            raise ValueError(f"points: expected paper or out for {self.arch}, which has no other, got {self.points!r}")
+
     def key(self) -> str:
         """Ten hex digits that name this run: a hash of every field and of the schema number.
 
@@ -138,7 +154,8 @@ class RunConfig:
         data = re.sub(r"[^\w.]+", "-", self.data)  # folder:<path> would not do in a file name
         rate = "" if self.lr == 0.1 else f"-lr{self.lr:g}"
         half = "" if self.part == "all" else f"-{self.part}{self.split}"
-        return f"{self.arch}-L{self.depth:02d}-H{self.width}-{data}-p{self.noise:.2f}{rate}{half}-s{self.seed}"
+        network = f"{self.arch}-L{self.depth:02d}-H{self.width}" if self.arch in ARCHS else self.arch
+        return f"{network}-{data}-p{self.noise:.2f}{rate}{half}-s{self.seed}"
 
     def replace(self, **changes: Any) -> "RunConfig":
         """This configuration with some fields changed."""

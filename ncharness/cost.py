@@ -10,13 +10,15 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ncharness.config import RunConfig
+from ncharness.config import ARCHS, RunConfig
 from ncharness.data import SIZES, Sizes
 from ncharness.record import Configuration
 from ncharness.study import Study
 
 ASSUMED_RATES = {"float32": 2.5e13, "bf16": 2e14}
 """FLOP per second that a data-centre GPU of the 2020s is ASSUMED to sustain; nothing here has been measured on one."""
+_RESNET18 = 5.6e8
+"""Multiplications of a ResNet-18 with the CIFAR stem for one image of 32 x 32 pixels: for want of more, of any such."""
 
 
 class Flops(NamedTuple):
@@ -37,8 +39,12 @@ def samples(config: RunConfig, available: int) -> int:
 
 
 def flops(config: RunConfig) -> Flops | None:
-    """What a training costs, from its epochs, its samples and its network; None where the sizes are not known."""
-    if (known := sizes(config)) is None:
+    """What a training costs, from its epochs, its samples and its network.
+
+    None where the data's sizes are not known, and for torchvision's networks.
+    """
+    known = sizes(config)
+    if known is None or config.arch not in ARCHS:
         return None
     forward = forward_flops(
         config.arch, depth=config.depth, width=config.width, in_shape=known.shape, n_classes=known.n_classes
@@ -65,9 +71,12 @@ def estimated_seconds(config: Configuration) -> float:
     """Roughly how long a run takes one core of a server of the 2020s: for the order of runs, plans and ETAs."""
     if isinstance(config, Study):
         return config.seconds
-    per_layer: float = config.width**2 * (9 * 64 if config.arch != "mlp" else 1) + 2000 * float(config.width) ** 0.5
     known = sizes(config)
-    return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * samples(config, known.n_train if known else 4000)
+    trained = samples(config, known.n_train if known else 4000)
+    if config.arch not in ARCHS:
+        return 6.5e-11 * _RESNET18 * config.epochs * trained
+    per_layer: float = config.width**2 * (9 * 64 if config.arch != "mlp" else 1) + 2000 * float(config.width) ** 0.5
+    return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * trained
 
 
 def estimated_hours(configs: Sequence[Configuration], *, device: str, at_once: int) -> float:

@@ -14,7 +14,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ncharness import collapse_figures, families
+from ncharness import bound_figures, collapse_figures, families
 from ncharness.depth import EPS_SWEEP, interpolated_depth
 from ncharness.families import Array, Family, Groups, Trace, by, seeds
 from ncharness.panels import GREY, MARKERS, STYLE, Colour, Drawn, band, blank_panels, epoch_axis, layer_bar, shades
@@ -234,18 +234,25 @@ def _draw(ax: Axes, line: Series, depths: Depths, marker: str, *, none: float, s
             ax.plot(*zip(*spots, strict=True), marker, **look)
 
 
-NAMED: Mapping[str, Callable[[Family], Drawn | None]] = {
-    "ncc-by-epoch": curves_by_depth,
-    "ncc-by-noise": curves_by_noise,
-    "ncc-by-layer": final_profiles,
-    "depth-by-depth": partial(depth_against_depth, eps=EPS_SWEEP),
-    "depth-by-noise": partial(depth_against_noise, eps=EPS_SWEEP),
-    "depth-by-epoch": partial(depth_against_epoch, eps=EPS_SWEEP),
-    "cdnv-by-layer": collapse_figures.cdnv_by_layer,
-    "cdnv-by-epoch": collapse_figures.cdnv_by_epoch,
-    "ncc-and-cdnv-by-layer": collapse_figures.ncc_and_cdnv_by_layer,
-    "collapse-by-width": collapse_figures.collapse_by_width,
-    "test-by-epoch": collapse_figures.held_out_by_epoch,
+def _of_families(draw: Callable[[Family], Drawn | None], runs: Iterable[Run], **free: Any) -> list[Drawn]:
+    """One figure for each family of the runs that has it; `free` are fields in which a family may differ too."""
+    drawn = [draw(family) for family in families.group(families.traces(runs), **free)]
+    return [one for one in drawn if one is not None]
+
+
+NAMED: Mapping[str, Callable[[Iterable[Run]], list[Drawn]]] = {
+    "ncc-by-epoch": partial(_of_families, curves_by_depth),
+    "ncc-by-noise": partial(_of_families, curves_by_noise),
+    "ncc-by-layer": partial(_of_families, final_profiles),
+    "depth-by-depth": partial(_of_families, partial(depth_against_depth, eps=EPS_SWEEP)),
+    "depth-by-noise": partial(_of_families, partial(depth_against_noise, eps=EPS_SWEEP)),
+    "depth-by-epoch": partial(_of_families, partial(depth_against_epoch, eps=EPS_SWEEP)),
+    "cdnv-by-layer": partial(_of_families, collapse_figures.cdnv_by_layer),
+    "cdnv-by-epoch": partial(_of_families, collapse_figures.cdnv_by_epoch),
+    "ncc-and-cdnv-by-layer": partial(_of_families, collapse_figures.ncc_and_cdnv_by_layer),
+    "collapse-by-width": partial(_of_families, collapse_figures.collapse_by_width, width=1),
+    "test-by-epoch": partial(_of_families, collapse_figures.held_out_by_epoch),
+    "bound-by-depth": bound_figures.bound_by_depth,
 }
 """The figures that a claim can name."""
 
@@ -254,8 +261,5 @@ def named(name: str, runs: Iterable[Run]) -> list[Drawn]:
     """The figure of that name, one for each family of the runs that has it; ValueError for a name not in NAMED."""
     if name not in NAMED:
         raise ValueError(f"name: expected one of {', '.join(NAMED)}, got {name!r}")
-    traces = families.traces(runs)
-    free = {"width": 1} if name == "collapse-by-width" else {}
     with rc_context(STYLE):
-        drawn = [NAMED[name](family) for family in families.group(traces, **free)]
-    return [one for one in drawn if one is not None]
+        return NAMED[name](runs)

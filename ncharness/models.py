@@ -7,7 +7,6 @@ torch's default, from torch's global generator, which the caller seeds; networks
 the initial weights of the stem and of their common blocks.
 """
 
-import difflib
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -16,28 +15,36 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-ARCHS = ("mlp", "conv", "convres")
+from ncharness.config import ARCHS
+from ncharness.torchvision_names import check_classifier
+
+CIFAR_FAMILIES = ("resnet", "resnext", "wide_resnet", "vgg", "densenet")
+"""How the names begin of the classifiers of torchvision for which there is a CIFAR stem."""
 
 
-def build(arch: str, *, depth: int, width: int, in_shape: Sequence[int], n_classes: int) -> nn.Sequential:
+def build(arch: str, *, depth: int, width: int, in_shape: Sequence[int], n_classes: int) -> nn.Module:
     """A network of `depth` counted blocks of `width` units or channels, for samples of shape `in_shape`.
 
     - `mlp`: flatten; L x {linear, BN, ReLU}; linear. Each f_i has H numbers.
     - `conv`: a stem of two 2x2 convolutions of stride 2; L x {3x3 convolution, BN, ReLU}; linear. Each f_i has
       shape (H, height / 4, width / 4): 64 H numbers for a 32 x 32 image.
     - `convres`: the same with `ResidualBlock`s.
+    - a classifier of torchvision by name: `torchvision_model`, of ResNet, VGG and DenseNet with the CIFAR stem. Its
+      layers are its own: `depth` and `width` are 0.
 
-    `conv` and `convres` need `in_shape` = (C, height, width) with both sides divisible by 4; ValueError otherwise.
+    `conv` and `convres` need `in_shape` = (C, height, width) with both sides divisible by 4, classifiers of torchvision
+    a shape that they can take; ValueError otherwise.
     Source: arXiv:2202.09028 and the code published with it; what that leaves open is said at `ResidualBlock`.
     """
     shape = tuple(in_shape)
-    _check_arch(arch)
-    for name, value in (("depth", depth), ("width", width), ("n_classes", n_classes)):
-        _check_count(name, value)
     if not shape:
         raise ValueError("in_shape: expected the sizes of one sample, such as (1, 8, 8), got ()")
     for size in shape:
         _check_count("in_shape", size)
+    if arch not in ARCHS:
+        return _classifier(arch, depth, width, shape, n_classes)
+    for name, value in (("depth", depth), ("width", width), ("n_classes", n_classes)):
+        _check_count(name, value)
     if arch == "mlp":
         return _mlp(depth, width, shape, n_classes)
     if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
@@ -63,6 +70,24 @@ def capture_points(arch: str, *, depth: int, points: Sequence[str] = ("paper",))
     return [f"{block}.{point}" for block in _block_names(depth) for point in ("pre_bn", "out") if point in wanted]
 
 
+def measured_layers(model: nn.Module, arch: str, *, depth: int, points: Sequence[str] = ("paper",)) -> dict[str, str]:
+    """The modules of a network of `build` whose outputs are measured, by layer name, in execution order.
+
+    For the paper's networks, `capture_points`, where the layer has the module's name. A classifier of torchvision has
+    one point, `out`, which is its `paper` too, so that module `layer1.0` is layer `layer1.0.out`:
+
+    - ResNet: every residual block, and the pooled features, which the head reads;
+    - VGG: every ReLU between the convolutions, and the pooled features;
+    - DenseNet: every dense block, and the last batch norm, before its ReLU and pooling, which are no modules;
+    - any other: its top-level modules, those of a sequence one by one, but dropout, flattening and the logits.
+    """
+    if arch in ARCHS:
+        return {name: name for name in capture_points(arch, depth=depth, points=points)}
+    if isinstance(points, str) or not points or set(points) - {"paper", "out"}:
+        raise ValueError(f"points: expected paper or out for {arch}, which has no other, got {points!r}")
+    return {f"{name}.out": name for name in _layers_of_classifier(model)}
+
+
 def torchvision_model(
     name: str, *, n_classes: int, stem: Literal["imagenet", "cifar"] = "imagenet", in_channels: int = 3
 ) -> nn.Module:
@@ -83,13 +108,9 @@ def torchvision_model(
     _check_count("in_channels", in_channels)
     if stem == "imagenet" and in_channels != 3:
         raise ValueError(f"in_channels: expected 3 with the imagenet stem, got {in_channels}")
+    check_classifier(name, argument="name")
     import torchvision.models
 
-    known = torchvision.models.list_models(module=torchvision.models)
-    if name not in known:
-        close = difflib.get_close_matches(name, known)
-        hint = f"did you mean {' or '.join(close)}?" if close else "torchvision.models.list_models() lists all"
-        raise ValueError(f"name: expected a classifier of torchvision, got {name!r}; {hint}")
     # These two return auxiliary logits besides, and warn unless told how to initialise (as they do by default).
     special = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=n_classes, **special)
@@ -121,6 +142,47 @@ def _fit_to_small_images(model: Any, name: str, n_classes: int, in_channels: int
         nn.init.zeros_(model.classifier.bias)
     else:
         raise ValueError(f"stem: cifar is known for ResNet, VGG and DenseNet, got {name!r}")
+
+
+def _classifier(arch: str, depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.Module:
+    check_classifier(arch, argument="arch", instead=f"{', '.join(ARCHS)} or ")
+    for name, value in (("depth", depth), ("width", width)):
+        if value != 0:
+            raise ValueError(f"{name}: expected 0 for {arch}, whose layers are its own, got {value!r}")
+    if len(shape) != 3:
+        raise ValueError(f"in_shape: {arch} expected (channels, height, width), got {shape}")
+    if arch.startswith(CIFAR_FAMILIES):
+        model = torchvision_model(arch, n_classes=n_classes, stem="cifar", in_channels=shape[0])
+    else:
+        model = torchvision_model(arch, n_classes=n_classes, in_channels=shape[0])
+    model.eval()  # nothing is drawn, and no statistics move
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, *shape))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ValueError(f"in_shape: {arch} cannot take samples of {shape}: {error}") from None
+    return model.train()
+
+
+def _layers_of_classifier(model: Any) -> list[str]:
+    from torchvision.models import DenseNet, ResNet
+    from torchvision.models.vgg import VGG
+
+    if isinstance(model, ResNet):
+        stages = ("layer1", "layer2", "layer3", "layer4")
+        return [*(f"{stage}.{i}" for stage in stages for i in range(len(getattr(model, stage)))), "avgpool"]
+    if isinstance(model, DenseNet):
+        blocks = [name for name, _ in model.features.named_children() if name.startswith("denseblock")]
+        return [*(f"features.{name}" for name in blocks), "features.norm5"]
+    if isinstance(model, VGG):
+        return [*(f"features.{i}" for i, of in enumerate(model.features) if isinstance(of, nn.ReLU)), "avgpool"]
+    layers: dict[str, nn.Module] = {}
+    for name, child in model.named_children():
+        if type(child) in (nn.Sequential, nn.ModuleList):  # no subclass: those are blocks
+            layers |= {f"{name}.{inner}": of for inner, of in child.named_children()}
+        else:
+            layers[name] = child
+    return [name for name, of in layers.items() if not isinstance(of, (nn.Dropout, nn.Flatten))][:-1]
 
 
 def _first_convolution(of: nn.Conv2d, in_channels: int) -> nn.Conv2d:

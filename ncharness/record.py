@@ -12,7 +12,7 @@ Configuration: TypeAlias = RunConfig | Study
 
 
 class Row(NamedTuple):
-    """One measured number. `layer` is `block03.out` or the like, or `network` for the whole of it."""
+    """One measured number. `layer` is `block03.out` or `layer1.0.out`, or `network` for the whole of it."""
 
     epoch: int
     layer: str
@@ -44,7 +44,7 @@ class Run:
     @property
     def points(self) -> list[str]:
         """The capture points that were measured, in the order of the rows."""
-        return list(dict.fromkeys(row.layer.split(".")[1] for row in self.rows if "." in row.layer))
+        return list(dict.fromkeys(row.layer.rpartition(".")[2] for row in self.rows if "." in row.layer))
 
     def profile(
         self,

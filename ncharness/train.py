@@ -13,7 +13,7 @@ from ncharness import devices
 from ncharness.augment import augmented, darkest, draw
 from ncharness.config import RunConfig
 from ncharness.data import Dataset
-from ncharness.models import build, capture_points
+from ncharness.models import build, measured_layers
 from ncharness.probe import measure_layers
 from ncharness.record import Row
 
@@ -135,7 +135,8 @@ def epoch_batches(n: int, batch_size: int, device: str | torch.device = "cpu") -
 
 def measurement(model: nn.Module, config: RunConfig, data: Dataset, *, epoch: int) -> list[Row]:
     """The rows of one epoch: every captured layer on S (the fixed training set and its labels), and the network."""
-    layers = capture_points(config.arch, depth=config.depth, points=config.points)
+    named = measured_layers(model, config.arch, depth=config.depth, points=config.points)
+    layers = list(named.values())
     with devices.exact():
         report = measure_layers(
             model,
@@ -162,7 +163,8 @@ def measurement(model: nn.Module, config: RunConfig, data: Dataset, *, epoch: in
     rows += [Row(epoch, "network", "train", metric, value) for metric, value in report.network.items()]
     if data.second_x is not None and data.second_y is not None and epoch == config.epochs:
         rows += mistakes(model, data.second_x, data.second_y, epoch=epoch)
-    return rows
+    names = {module: name for name, module in named.items()}
+    return [row._replace(layer=names.get(row.layer, row.layer)) for row in rows]
 
 
 def mistakes(model: nn.Module, inputs: Tensor, labels: Tensor, *, epoch: int) -> list[Row]:

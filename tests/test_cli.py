@@ -92,6 +92,19 @@ def test_metrics_asked_for_by_name_are_shown(
     assert f"network: margin={run.scalar('margin'):.4g}" in printed
 
 
+def test_a_classifier_of_torchvision_is_trained_by_its_name() -> None:
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    configs = configs_from(_parser().parse_args(["train", "--arch", "resnet18,mlp", "--data", "cifar10"]))
+    assert configs == [RunConfig(arch="resnet18", data="cifar10"), RunConfig(data="cifar10")]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_classifier_with_a_depth_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    assert main(["train", "--arch", "resnet18", "--depth", "4"]) == 2
+    assert "depth: expected 0 for resnet18, whose layers are its own, got 4" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("store")
 def test_a_metric_that_does_not_exist_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", *TINY, "--metrics", "nc1+equinrom"]) == 2
@@ -174,7 +187,7 @@ def test_report_without_claims_says_what_is_missing(capsys: pytest.CaptureFixtur
         (["--depth", "many"], "--depth: expected an integer, got 'many'"),
         (["--momentum", "1"], "momentum: expected a number in [0, 1), got 1.0"),
         (["--noise", "2"], "noise: expected a fraction in [0, 1], got 2.0"),
-        (["--arch", "vit"], "arch: expected one of mlp, conv, convres, got 'vit'"),
+        (["--arch", "vit"], "arch: expected mlp, conv, convres or a classifier of torchvision, got 'vit'; torchvision"),
         (["--compiled", "yes"], "--compiled: expected True or False, got 'yes'"),
         (["--device", "gpu"], "--device: expected cpu, cuda or cuda:<number>, got 'gpu'"),
         (["--jobs", "0"], "--jobs: expected at least 1, got 0"),

@@ -195,3 +195,49 @@ def test_grid_refuses_a_string_for_several_values() -> None:
 def test_grid_varies_the_last_field_fastest() -> None:
     configs = grid(RunConfig(), depth=(4, 8), seed=range(2))
     assert [(config.depth, config.seed) for config in configs] == [(4, 0), (4, 1), (8, 0), (8, 1)]
+
+
+def test_a_classifier_of_torchvision_has_neither_depth_nor_width() -> None:
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    config = RunConfig(arch="resnet18", seed=3)
+    assert (config.depth, config.width) == (0, 0), "layers of its own, whatever the defaults are"
+    assert config == RunConfig(arch="resnet18", depth=0, width=0, seed=3) == RunConfig.from_dict(config.to_dict())
+    assert config.name() == "resnet18-digits-p0.00-s3"
+    assert len({config.key(), config.replace(arch="resnet34").key(), config.replace(seed=4).key()}) == 3
+    assert [one.depth for one in grid(RunConfig(), arch=["mlp", "vgg11"])] == [8, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arch": "resnet18", "depth": 4}, "^depth: expected 0 for resnet18, whose layers are its own, got 4"),
+        ({"arch": "resnet18", "width": 64}, "^width: expected 0 for resnet18, whose layers are its own, got 64"),
+        (
+            {"arch": "resnet18", "points": ("pre_bn",)},
+            "^points: expected paper or out for resnet18, which has",
+        ),
+        (
+            {"arch": "resnet"},
+            "^arch: expected mlp, conv, convres or a classifier of torchvision, got 'resnet'; did",
+        ),
+        ({"arch": 3}, "^arch: expected mlp, conv, convres or a classifier of torchvision, got 3; "),
+        ({"depth": 0}, "^depth: expected an integer of at least 1, got 0"),
+        ({"width": 0}, "^width: expected an integer of at least 1, got 0"),
+    ],
+)
+def test_what_a_classifier_cannot_have_is_refused(changes: dict[str, object], message: str) -> None:
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    with pytest.raises(ValueError, match=message):
+        RunConfig(**changes)
+
+
+def test_without_torchvision_its_classifiers_are_refused_and_the_papers_networks_are_not() -> None:
+    code = (
+        "import sys; sys.modules['torchvision'] = None\n"
+        "from ncharness import RunConfig\n"
+        "RunConfig(arch='conv')\n"
+        "try: RunConfig(arch='resnet18')\n"
+        "except ValueError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "which is not installed (pip install 'ncharness[claims]'), got 'resnet18'" in done.stdout

@@ -101,6 +101,15 @@ def test_a_run_without_layers_gives_no_figures():
     assert figures([Run(BASE, (Row(0, "network", "train", "error", 0.5),))]) == []
 
 
+def test_a_classifier_of_torchvision_has_no_depth_to_draw_over():
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    rows = [Row(1, f"layer1.{i}.out", "train", "ncc_error", 0.5) for i in range(2)]
+    run = Run(RunConfig(arch="resnet18", epochs=1), (*rows, Row(1, "network", "train", "error", 0.5)))
+    assert run.profile() == [0.5, 0.5]
+    assert figures([run]) == []
+    assert len(figures([run, model_run(BASE)])) == len(figures([model_run(BASE)]))
+
+
 def test_curves_show_the_mean_and_the_range_over_seeds_of_every_layer():
     configs = grid(BASE, depth=[3, 5], seed=range(3))
     ax = panel(drawn(map(model_run, configs), CURVES).figure, "L = 5")

@@ -349,3 +349,86 @@ def test_unknown_torchvision_models_are_refused_with_close_matches(name, hint):
 def test_importing_the_module_does_not_import_torchvision():
     code = "import sys, ncharness.models; sys.exit('torchvision' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def classifier(name, *, in_shape=(3, 32, 32), depth=0, width=0):
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    return models.build(name, depth=depth, width=width, in_shape=in_shape, n_classes=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "first", "last"),
+    [
+        ("resnet18", 9, "layer1.0", "avgpool"),  # eight blocks and the pooled features
+        ("resnet50", 17, "layer1.0", "avgpool"),
+        ("vgg11_bn", 9, "features.2", "avgpool"),
+        ("densenet121", 5, "features.denseblock1", "features.norm5"),
+        ("mobilenet_v3_small", 16, "features.0", "classifier.1"),  # 13 blocks, pooling, linear, Hardswish
+        ("shufflenet_v2_x0_5", 23, "conv1.0", "conv5.2"),
+        ("squeezenet1_1", 15, "features.0", "classifier.2"),
+    ],
+)
+def test_the_layers_of_a_classifier_run_once_each_and_in_order(name, count, first, last):
+    with torch.device("meta"):
+        model = classifier(name)
+    layers = models.measured_layers(model, name, depth=0)
+    assert list(layers) == [f"{module}.out" for module in layers.values()]
+    assert len(layers) == count
+    assert (next(iter(layers)), [*layers][-1]) == (f"{first}.out", f"{last}.out")
+    ran = []
+    for module in layers.values():
+        hook = lambda _m, _i, out, module=module: ran.append((module, out.shape[0]))  # noqa: E731
+        model.get_submodule(module).register_forward_hook(hook)
+    logits = model(torch.zeros(2, 3, 32, 32, device="meta"))
+    assert ran == [(module, 2) for module in layers.values()]
+    assert logits.shape == (2, 4)
+
+
+def test_what_the_head_of_a_resnet_reads_is_its_last_layer():
+    model, x = classifier("resnet18").eval(), torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        logits, seen = captured(model, list(models.measured_layers(model, "resnet18", depth=0).values()), x)
+        torch.testing.assert_close(model.fc(seen["avgpool"].flatten(1)), logits)
+        torch.testing.assert_close(seen["layer4.1"].mean((2, 3)), seen["avgpool"].flatten(1))
+
+
+def test_the_layers_of_the_papers_networks_are_their_capture_points():
+    points = ("pre_bn", "out")
+    layers = models.measured_layers(small("conv"), "conv", depth=3, points=points)
+    assert list(layers) == list(layers.values()) == models.capture_points("conv", depth=3, points=points)
+
+
+def test_a_classifier_is_built_in_training_mode_with_no_statistics_moved_and_nothing_drawn():
+    torch.manual_seed(3)
+    first = classifier("resnet18", in_shape=(1, 8, 8))
+    after = torch.rand(1)
+    torch.manual_seed(3)
+    second = models.torchvision_model("resnet18", n_classes=4, stem="cifar", in_channels=1)
+    assert first.training
+    assert torch.equal(torch.rand(1), after)
+    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet18", "depth": 8}, "^depth: expected 0 for resnet18, whose layers are its own, got 8"),
+        ({"name": "resnet18", "width": 1}, "^width: expected 0 for resnet18, whose layers are its own, got 1"),
+        ({"name": "resnet18", "in_shape": (40,)}, r"^in_shape: resnet18 expected \(channels, height, width\), got"),
+        ({"name": "vgg11", "in_shape": (3, 8, 8)}, r"^in_shape: vgg11 cannot take samples of \(3, 8, 8\): "),
+        ({"name": "alexnet", "in_shape": (1, 64, 64)}, "^in_channels: expected 3 with the imagenet stem, got 1"),
+        (
+            {"name": "resnet81"},
+            "^arch: expected mlp, conv, convres or a classifier of torchvision, got 'resnet81'; did",
+        ),
+    ],
+)
+def test_a_classifier_refuses_what_it_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        classifier(**arguments)
+
+
+@pytest.mark.parametrize("points", [("pre_bn",), ("paper", "pre_bn"), (), "out"])
+def test_a_classifier_has_one_capture_point(points):
+    with pytest.raises(ValueError, match=r"^points: expected paper or out for resnet18, which has no other, got"):
+        models.measured_layers(torch.nn.Identity(), "resnet18", depth=0, points=points)

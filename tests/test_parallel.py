@@ -148,5 +148,11 @@ def test_estimates_grow_with_every_cost(tiny: RunConfig) -> None:
     assert estimated_seconds(first.replace(part="both")) == base
 
 
+def test_a_classifier_of_torchvision_is_estimated_as_a_resnet18() -> None:
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    short = RunConfig(arch="resnet18", n_train=1000, epochs=10)
+    assert 60 < estimated_seconds(short) == estimated_seconds(short.replace(epochs=20)) / 2
+
+
 def test_there_is_at_least_one_processor() -> None:
     assert available_cpus() >= 1

@@ -1,6 +1,7 @@
 """The training loop: what is measured, reproducibility, resuming, and the faults of the reference code."""
 
 import copy
+import dataclasses
 import importlib
 import io
 import itertools
@@ -261,3 +262,55 @@ def test_the_mistakes_on_the_second_half_are_kept_after_the_last_epoch(tiny: Run
     }
     assert 0 < len(wrong) < 200
     assert not [row for row in rows(tiny) if row.split == "second"]
+
+
+CLASSIFIER = RunConfig(arch="resnet18", n_train=40, epochs=1, measurements=2)
+
+
+@pytest.fixture(scope="module")
+def classifier_run() -> tuple[Dataset, list[Row], dict[str, torch.Tensor]]:
+    """Digits at 8 x 8 pixels, few of them, on a ResNet-18: data, rows and final weights."""
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    whole = dataset(CLASSIFIER)
+    samples = dataclasses.replace(whole, test_x=whole.test_x[:40], test_y=whole.test_y[:40])
+    for state in train(CLASSIFIER, samples):
+        weights = copy.deepcopy(state.model)
+    return samples, state.rows, weights
+
+
+Trained = tuple[Dataset, list[Row], dict[str, torch.Tensor]]
+
+
+def test_a_classifier_of_torchvision_trains_and_its_blocks_are_the_layers_of_its_profile(
+    classifier_run: Trained,
+) -> None:
+    samples, found, weights = classifier_run
+    run = Run(CLASSIFIER, tuple(found))
+    layers = [f"layer{stage}.{block}.out" for stage in (1, 2, 3, 4) for block in (0, 1)] + ["avgpool.out"]
+    for split in ("train", "test"):
+        assert [row.layer for row in found if row[:1] + row[2:4] == (1, split, "ncc_error")] == layers
+    assert run.points == ["out"]
+    assert run.epochs == [0, 1]
+    assert run.profile(epoch=0) != run.profile()
+    torchvision = pytest.importorskip("torchvision", reason="torchvision is not installed")
+    assert weights.keys() == torchvision.models.resnet18(num_classes=10).state_dict().keys()
+    model = build("resnet18", depth=0, width=0, in_shape=(1, 8, 8), n_classes=10)
+    model.load_state_dict(weights)
+    model.eval()
+    with torch.no_grad():
+        stem = model.maxpool(model.relu(model.bn1(model.conv1(samples.train_x))))
+        first = measure(model.layer1[0](stem).flatten(1), samples.train_y, 10)
+        below = model.layer4(model.layer3(model.layer2(model.layer1(stem))))
+        last = measure(below.mean((2, 3)), samples.train_y, 10)
+    for i, direct in ((0, first), (8, last)):
+        assert run.profile()[i] == pytest.approx(1 - float(direct.ncc_accuracy))
+        assert run.profile("cdnv")[i] == pytest.approx(float(direct.cdnv), rel=1e-4)
+
+
+def test_the_layers_of_a_classifier_have_the_metrics_that_were_asked_for(classifier_run: Trained) -> None:
+    samples, _, weights = classifier_run
+    config = CLASSIFIER.replace(metrics=("nc1", "strong_collapse"))
+    model = build("resnet18", depth=0, width=0, in_shape=(1, 8, 8), n_classes=10)
+    model.load_state_dict(weights)
+    run = Run(config, tuple(measurement(model, config, samples, epoch=1)))
+    assert len(run.profile("nc1")) == len(run.profile("strong_collapse", split="test")) == 9
