@@ -1,5 +1,6 @@
 """The vocabulary of a claim: what it declares before any run, in which settings, and tables of per-seed numbers."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,6 +100,23 @@ def unfitted(runs: Sequence[Run], *, tolerance: float = FITTED) -> str:
     if error <= tolerance:
         return ""
     return f"{worst.config.name()} did not fit its training labels: error {error:.3f}, above {tolerance:g}"
+
+
+def unfinished(runs: Sequence[Run], *, gradient: float = 1e-8) -> str:
+    """Why these searches for a minimum cannot speak for a claim about minimisers, or an empty string.
+
+    The first of those that ended with a larger entry of the `gradient`, which they measure under this name.
+    """
+    for run in runs:
+        if not run.scalar("gradient") <= gradient:
+            return f"{run.config.name()} did not reach a minimum: gradient {run.scalar('gradient'):.2g}"
+    return ""
+
+
+def digits_of_agreement(*errors: float) -> float:
+    """-log10 of the largest error in size, from 16 for none down to -16, which is also that of an error of NaN."""
+    worst = max(_nan_is_worst(abs(error)) for error in errors)
+    return -math.log10(min(max(worst, 1e-16), 1e16))
 
 
 def _nan_is_worst(error: float) -> float:
