@@ -102,14 +102,15 @@ def unfitted(runs: Sequence[Run], *, tolerance: float = FITTED) -> str:
     return f"{worst.config.name()} did not fit its training labels: error {error:.3f}, above {tolerance:g}"
 
 
-def unfinished(runs: Sequence[Run], *, gradient: float = 1e-8) -> str:
+def unfinished(runs: Sequence[Run], **limits: float) -> str:
     """Why these searches for a minimum cannot speak for a claim about minimisers, or an empty string.
 
-    The first of those that ended with a larger entry of the `gradient`, which they measure under this name.
+    Names the first number, such as `gradient=1e-8`, that a run has above its limit; NaN is.
     """
     for run in runs:
-        if not run.scalar("gradient") <= gradient:
-            return f"{run.config.name()} did not reach a minimum: gradient {run.scalar('gradient'):.2g}"
+        for name, limit in limits.items():
+            if not (value := run.scalar(name)) <= limit:
+                return f"{run.config.name()} did not reach a minimum: {name} {value:.2g}, above {limit:g}"
     return ""
 
 

@@ -1,7 +1,8 @@
 """Unconstrained features behind batch norm and ReLU, squared error, in float64.
 
-Ergen & Pilanci, ICML 2021 (arXiv:2002.09773), and with Sahiner et al., ICLR 2022 (arXiv:2103.01499): min |relu(BN(X)) W - Y|^2 / 2
-+ (beta / 2) (|gamma|^2 + |alpha|^2 + |W|^2), BN(x) = gamma (x - mean) / |x - mean| + alpha / sqrt(N) for a column x.
+Ergen & Pilanci, ICML 2021 (arXiv:2002.09773), and with Sahiner et al., ICLR 2022 (arXiv:2103.01499): min
+|relu(BN(X)) W - Y|^2 / 2 + (beta / 2) (|gamma|^2 + |alpha|^2 + |W|^2), where a column x of N entries becomes
+gamma (x - mean) / |x - mean| + alpha / sqrt(N).
 """
 
 import math
@@ -40,7 +41,8 @@ def minimum(
         if not normalise:
             return inputs.relu()
         centred = inputs - inputs.mean(0)
-        return (scale * centred / torch.linalg.vector_norm(centred, dim=0) + shift / math.sqrt(n)).relu()
+        normalised: Tensor = scale * centred / torch.linalg.vector_norm(centred, dim=0) + shift / math.sqrt(n)
+        return normalised.relu()
 
     def objective() -> Tensor:
         decayed = [weight, scale, shift] if normalise else [weight, inputs]

@@ -94,7 +94,8 @@ def _signals(features: Tensor, labels: Tensor, classes: int) -> Tensor:
     rest = features - means[labels]
     root = torch.linalg.qr(rest / math.sqrt(len(labels)))[1]  # Sigma_W = R^T R, and its condition is not squared
     centred = means - means.mean(0)
-    return torch.linalg.svdvals(torch.linalg.solve_triangular(root.T, centred.T, upper=False))[: classes - 1]
+    values: Tensor = torch.linalg.svdvals(torch.linalg.solve_triangular(root.T, centred.T, upper=False))
+    return values[: classes - 1]
 
 
 def network(*, width: int = 64, depth: int = 3, lr: float = 0.05, decay: float = 1e-3) -> list[Row]:

@@ -30,8 +30,8 @@ def minimum(
 
     `ratio` is the size of a majority class over that of a minority class. `spread` is |W_min - mean of its rows| over
     |W|, W_min the minority's rows, and `norm_ratio` |W_min| over |W|; `cosine` the average over pairs of minority rows.
-    Both bounds are met with equality; `push`, minus the derivative of the loss by the logarithm of either norm, is not
-    negative where they would be. `disagreement` is the difference of the best two losses.
+    Both bounds are met with equality; `slack` is 0 where a smaller norm would not lower the loss, else the derivative of
+    the loss by the logarithm of the norm. `disagreement` is the difference of the best two losses.
     """
     if minority < 2 or majority < 1:
         raise ValueError(f"majority, minority: expected at least 1 and 2 classes, got {majority} and {minority}")
@@ -40,7 +40,8 @@ def minimum(
     shares = sizes / sizes.sum()
 
     def scaled(rows: Tensor, level: float) -> Tensor:
-        return rows * (math.sqrt(classes * level) / torch.linalg.matrix_norm(rows))
+        bounded: Tensor = rows * (math.sqrt(classes * level) / torch.linalg.matrix_norm(rows))
+        return bounded
 
     def loss_of(weight: Tensor, means: Tensor) -> Tensor:
         own: Tensor = (means @ weight.T).log_softmax(1).diagonal()
@@ -68,7 +69,7 @@ def minimum(
         loss=loss,
         gradient=gradient,
         disagreement=found[1][0] - loss if starts > 1 else 0.0,
-        push=-slope,
+        slack=max(float(slope), 0.0),
         spread=torch.linalg.matrix_norm(small - small.mean(0)) / whole,
         norm_ratio=torch.linalg.matrix_norm(small) / whole,
         cosine=((unit @ unit.T).sum() - minority) / pairs,

@@ -94,4 +94,5 @@ def contrastive(rows: Tensor, labels: Tensor, temperature: float) -> Tensor:
 
 
 def _unit(rows: Tensor) -> Tensor:
-    return rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    unit: Tensor = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return unit
