@@ -1,6 +1,6 @@
 """With the classifier fixed to a simplex ETF, features collapse to that ETF.
 
-Zhu et al., NeurIPS 2021 (arXiv:2105.02375), section 5, the unconstrained part: nothing is lost by not training the last
+Zhu et al., NeurIPS 2021 (arXiv:2105.02375), the unconstrained part: nothing is lost by not training the last
 layer. Any fixed classifier gives collapse, as the problem is strictly convex in the features; only an ETF gives an ETF
 (control: gaussian rows, .40 from an ETF). Pilot, seed 0: nine digits.
 """
@@ -17,7 +17,7 @@ CLAIM = Claim(
     title="A fixed ETF classifier gives collapsed ETF features",
     statement="With a classifier fixed to a simplex ETF, the minimising features have NC1 = 0 and class means in a "
     "simplex ETF.",
-    source="Zhu et al., arXiv:2105.02375, section 5",
+    source="Zhu et al., arXiv:2105.02375",
     quantity="per seed, -log10 of the larger of tr(Sigma_W) / tr(Sigma_B) and distance of the means to an ETF",
     test="superiority",
     margin=DIGITS,

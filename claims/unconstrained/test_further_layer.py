@@ -1,6 +1,6 @@
 """A further linear layer leaves minimisers of squared error orthogonal frames, before it and after it.
 
-Tirer & Bruna, ICML 2022 (arXiv:2202.08087), theorem 4.1, for W W_1 H in place of W H. Pilots, seed 0: seven digits or
+Tirer & Bruna, ICML 2022 (arXiv:2202.08087), for W W_1 H in place of W H. Pilots, seed 0: seven digits or
 more.
 """
 
@@ -16,7 +16,7 @@ CLAIM = Claim(
     title="A further linear layer keeps the orthogonal frame",
     statement="With a further linear layer between features and classifier, minimisers of regularised squared error "
     "without bias are collapsed orthogonal frames before and after that layer.",
-    source="Tirer & Bruna, arXiv:2202.08087, theorem 4.1",
+    source="Tirer & Bruna, arXiv:2202.08087, the linear extended model",
     quantity="per seed, -log10 of the largest of: tr(Sigma_W) / tr(Sigma_B) and distance of the means to an "
     "orthogonal frame, both before and after the layer, and distance of classifier to means",
     test="superiority",

@@ -1,6 +1,6 @@
 """Squared error is what the least-squares classifier leaves plus a form in the distance to it.
 
-Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073), section 2: L = L_LS + L_perp, and for balanced classes L_LS is a
+Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073): L = L_LS + L_perp, and for balanced classes L_LS is a
 part of the variance within classes plus one of the class means, weighted equally. The first holds whatever the sizes of
 classes; the second does not (control). An identity: ten digits are asked for. Pilot, seed 0: more than fourteen.
 """
@@ -17,7 +17,7 @@ CLAIM = Claim(
     title="Squared error splits at the least-squares classifier",
     statement="Squared error with decay equals its value at the least-squares classifier plus 1/2 tr((W - W_LS)(Sigma "
     "+ lambda)(W - W_LS)^T); for balanced classes that value is a part within classes plus one of the class means.",
-    source="Han et al., arXiv:2106.02073, section 2",
+    source="Han et al., arXiv:2106.02073",
     quantity="per seed, -log10 of the largest relative error of the first identity, for balanced and imbalanced "
     "classes, and of the second, for balanced ones",
     test="superiority",

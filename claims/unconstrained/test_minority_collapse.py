@@ -23,7 +23,7 @@ CLAIM = Claim(
     title="Small classes' classifiers merge above a ratio of sizes",
     statement="In the layer-peeled model with two class sizes, the small classes' classifiers are one vector at 1.25 "
     "times a ratio R0 of the sizes, and apart at .8 times it.",
-    source="Fang et al., arXiv:2101.12699, theorem 5 and figure 2",
+    source="Fang et al., arXiv:2101.12699",
     quantity="per seed, |W_min - mean of its rows| / |W|: -log10 of it at 1.25 R0, and itself at .8 R0 (margin .1)",
     test="superiority",
     margin=DIGITS,

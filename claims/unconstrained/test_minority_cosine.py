@@ -1,6 +1,6 @@
 """Above the ratio R0 the cosine between small classes' classifiers is 1, as minority collapse is usually shown.
 
-Fang et al., PNAS 2021 (arXiv:2101.12699), figure 2. It holds where the small classes keep a classifier of some norm
+Fang et al., PNAS 2021 (arXiv:2101.12699). It holds where the small classes keep a classifier of some norm
 (5+5 classes, R0 = 12.2). Where their rows vanish, as with 7+3 classes above R0 = 4.0, the cosine is that of rounding
 errors: .9992, .691 and .991 for seeds 0 to 2 of the pilots at norms of 1e-8 of the whole. There the claim is expected
 to be REFUTED or INCONCLUSIVE; u10 takes the spread instead. Pilots of 5+5: 1 to eight digits; half of those of 3 seeds
@@ -18,7 +18,7 @@ CLAIM = Claim(
     id="u12-minority-cosine",
     title="The cosine of small classes' classifiers tells minority collapse",
     statement="Above the ratio R0 of class sizes, the average cosine between the small classes' classifiers is 1.",
-    source="Fang et al., arXiv:2101.12699, figure 2",
+    source="Fang et al., arXiv:2101.12699",
     quantity="per seed, average cosine over pairs of rows of W of small classes",
     test="superiority",
     margin=COSINE,

@@ -1,6 +1,6 @@
 """Without bias, minimisers of squared error are collapsed to an orthogonal frame, which centring makes a simplex ETF.
 
-Tirer & Bruna, ICML 2022 (arXiv:2202.08087), theorem 3.1: class means are orthogonal with squared norms (1 - c)
+Tirer & Bruna, ICML 2022 (arXiv:2202.08087): class means are orthogonal with squared norms (1 - c)
 sqrt(lambda_W / lambda_H), c = sqrt(lambda_W lambda_H), and the classifier's rows are multiples of them; any d of at
 least C. Uncentred, an orthogonal frame of 5 is .46 from a simplex ETF. Pilots, seed 0: eight digits.
 """
@@ -18,7 +18,7 @@ CLAIM = Claim(
     statement="Without bias, minimisers of regularised squared error over features and classifier are collapsed, "
     "their class means an orthogonal frame of the theorem's norms, a simplex ETF once centred, and the classifier's "
     "rows proportional to them.",
-    source="Tirer & Bruna, arXiv:2202.08087, theorem 3.1",
+    source="Tirer & Bruna, arXiv:2202.08087, the model without bias",
     quantity="per seed, -log10 of the largest of: tr(Sigma_W) / tr(Sigma_B), distance of the means to an orthogonal "
     "frame, of the centred means to an ETF, of classifier to means, and relative error of the squared norms",
     test="superiority",

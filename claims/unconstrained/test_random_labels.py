@@ -1,6 +1,6 @@
 """For random labels the minimiser is as collapsed as for true ones: collapse is a property of the optimisation.
 
-Zhu et al., NeurIPS 2021 (arXiv:2105.02375), section 4.3, for free features, where it is exact: permuted labels give the
+Zhu et al., NeurIPS 2021 (arXiv:2105.02375), for free features, where it is exact: permuted labels give the
 permuted minimiser and the same objective. The control takes the classes from the true labels. Pilot, seed 0: nine
 digits; by the true labels NC1 is 14.
 """
@@ -17,7 +17,7 @@ CLAIM = Claim(
     title="Random labels collapse as true ones do",
     statement="For labels permuted at random, minimisers of regularised cross-entropy over features and classifier "
     "have the objective of those for the true labels, NC1 = 0 and class means in a simplex ETF by the labels given.",
-    source="Zhu et al., arXiv:2105.02375, section 4.3",
+    source="Zhu et al., arXiv:2105.02375",
     quantity="per seed, -log10 of the largest of: tr(Sigma_W) / tr(Sigma_B), distance of the means to an ETF, both by "
     "the random labels, and difference of the two objectives",
     test="superiority",

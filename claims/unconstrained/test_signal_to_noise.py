@@ -1,6 +1,6 @@
 """The signal-to-noise matrix's singular values do not change under invertible maps of the features.
 
-Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073), section 3: Sigma_W^(-1/2) M, on which the dynamics on the central
+Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073): Sigma_W^(-1/2) M, on which the dynamics on the central
 path rest. Maps of condition 30. NC1 as a quotient of traces does change, which is the control. Nine digits are asked
 for; pilot, seed 0: thirteen, and NC1 changed by .16.
 """
@@ -16,7 +16,7 @@ CLAIM = Claim(
     id="u15-signal-to-noise",
     title="The signal-to-noise spectrum survives invertible maps",
     statement="Invertible linear maps of the features leave the singular values of Sigma_W^(-1/2) M unchanged.",
-    source="Han et al., arXiv:2106.02073, section 3",
+    source="Han et al., arXiv:2106.02073",
     quantity="per seed, -log10 of the largest relative change of a singular value",
     test="superiority",
     margin=DIGITS,

@@ -30,7 +30,7 @@ def minimum(
 
     `ratio` is the size of a majority class over that of a minority class. `spread` is |W_min - mean of its rows| over
     |W|, W_min the minority's rows, and `norm_ratio` |W_min| over |W|; `cosine` the average over pairs of minority rows.
-    Both bounds are met with equality; `slack` is 0 where a smaller norm would not lower the loss, else the derivative of
+    Both bounds are met with equality; `slack` is 0 unless a smaller norm would lower the loss, then the derivative of
     the loss by the logarithm of the norm. `disagreement` is the difference of the best two losses.
     """
     if minority < 2 or majority < 1:
