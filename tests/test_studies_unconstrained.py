@@ -122,6 +122,15 @@ def test_every_loss_collapses_to_its_least_value(loss: str) -> None:
     assert max(found["nc1_trace"], found["etf_distance"], abs(found["gap"])) < 1e-6
 
 
+def test_without_smoothing_and_without_focus_the_least_value_is_that_of_cross_entropy() -> None:
+    tiny = {"classes": 3, "samples": 3, "dim": 4, "decay": 0.01}
+    least, _ = unconstrained.least_cross_entropy(3, 3, 0.01, 0.01)
+    assert numbers("losses.minimum", loss="smoothed", smoothing=0.0, **tiny)["loss"] == pytest.approx(least)
+    assert numbers("losses.minimum", loss="focal", focus=0.0, **tiny)["loss"] == pytest.approx(least)
+    assert numbers("losses.minimum", loss="smoothed", **tiny)["loss"] > least + 0.01
+    assert numbers("losses.minimum", loss="focal", **tiny)["loss"] < least - 0.01
+
+
 def test_the_least_value_on_the_sphere_is_out_of_reach_of_too_few_dimensions() -> None:
     assert numbers("losses.minimum", loss="sphere", dim=2)["gap"] > 1e-2
     assert numbers("losses.minimum", loss="contrastive", dim=2)["gap"] > 1e-2

@@ -1,9 +1,9 @@
 """Training under squared error comes near the central path, where the classifier is the least-squares one.
 
-Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073): L_perp becomes negligible against L_LS. A network of three
-hidden layers of 64 with batch norm on 1,400 digits, 60 epochs. L_perp falls throughout while the learning rate is high
-only as far as the noise of the batches allows (.5 at epoch 20); it is after the rate has fallen that it vanishes.
-Pilots, seeds 0 and 1: L_perp / L_LS .70 and .95 at the start, .32 at epoch 5, .039 and .049 at the end.
+Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073): L_perp becomes negligible against L_LS. A network of three hidden
+layers of 64 with batch norm on 1,400 digits, 60 epochs. L_perp falls throughout while the learning rate is high only as
+far as the noise of the batches allows (.5 at epoch 20); it is after the rate has fallen that it vanishes. Pilots, seeds
+0 and 1: L_perp / L_LS .70 and .95 at the start, .32 at epoch 5, .039 and .049 at the end.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """Gradient flow on unconstrained features conserves |W|^2 - |H|^2.
 
-Ji et al., ICLR 2022 (arXiv:2110.02796); Du, Hu & Lee (arXiv:1806.00900) for all homogeneous layers. Descent
-with constant small steps of .05 for 16,000 steps, from loss 1.4 to 6e-4: what the difference drifts is compared with
-how much the sum has grown. Pilots, seeds 0 and 1: five digits. The control weighs the squares of the features by .9.
+Ji et al., ICLR 2022 (arXiv:2110.02796); Du, Hu & Lee (arXiv:1806.00900) for all homogeneous layers. Descent with
+constant small steps of .05 for 16,000 steps, from loss 1.4 to 6e-4: what the difference drifts is compared with how
+much the sum has grown. Pilots, seeds 0 and 1: five digits. The control weighs the squares of the features by .9.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """With the classifier fixed to a simplex ETF, features collapse to that ETF.
 
-Zhu et al., NeurIPS 2021 (arXiv:2105.02375), the unconstrained part: nothing is lost by not training the last
-layer. Any fixed classifier gives collapse, as the problem is strictly convex in the features; only an ETF gives an ETF
-(control: gaussian rows, .40 from an ETF). Pilot, seed 0: nine digits.
+Zhu et al., NeurIPS 2021 (arXiv:2105.02375), the unconstrained part: nothing is lost by not training the last layer. Any
+fixed classifier gives collapse, as the problem is strictly convex in the features; only an ETF gives an ETF (control:
+gaussian rows, .40 from an ETF). Pilot, seed 0: nine digits.
 """
 
 from collections.abc import Callable, Sequence

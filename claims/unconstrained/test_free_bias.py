@@ -1,8 +1,8 @@
 """With a bias that is not decayed, minimisers of squared error are simplex ETFs as they are, and the bias is 1/C.
 
-Tirer & Bruna, ICML 2022 (arXiv:2202.08087). In between, a decay of the bias leads from one frame to the
-other: with a decay of .1 the bias is .06 off and the uncentred means .12 from an ETF (pilot), which is the control.
-Pilots, seed 0: seven digits.
+Tirer & Bruna, ICML 2022 (arXiv:2202.08087). In between, a decay of the bias leads from one frame to the other: with a
+decay of .1 the bias is .06 off and the uncentred means .12 from an ETF (pilot), which is the control. Pilots, seed 0:
+seven digits.
 """
 
 from collections.abc import Callable, Sequence

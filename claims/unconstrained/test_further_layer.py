@@ -1,7 +1,6 @@
 """A further linear layer leaves minimisers of squared error orthogonal frames, before it and after it.
 
-Tirer & Bruna, ICML 2022 (arXiv:2202.08087), for W W_1 H in place of W H. Pilots, seed 0: seven digits or
-more.
+Tirer & Bruna, ICML 2022 (arXiv:2202.08087), for W W_1 H in place of W H. Pilots, seed 0: seven digits or more.
 """
 
 from collections.abc import Callable, Sequence

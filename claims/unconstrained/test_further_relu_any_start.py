@@ -1,9 +1,9 @@
 """With a further ReLU layer every start reaches the orthogonal frame: what is often read into Tirer & Bruna.
 
-Tirer & Bruna, ICML 2022 (arXiv:2202.08087), speak of global minimisers. As people use it, "optimisation of
-the model gives orthogonal frames", it needs that no start ends elsewhere. It does not reproduce: in the pilots one
-start in four or three ended at a worse stationary point with variability left (seed 0: 2 of 8; with decays of .05, 1 of
-8; of .1 and .05, none of 4), so this is expected not to be SUPPORTED.
+Tirer & Bruna, ICML 2022 (arXiv:2202.08087), speak of global minimisers. As people use it, "optimisation of the model
+gives orthogonal frames", it needs that no start ends elsewhere. It does not reproduce: in the pilots one start in four
+or three ended at a worse stationary point with variability left (seed 0: 2 of 8; with decays of .05, 1 of 8; of .1 and
+.05, none of 4), so this is expected not to be SUPPORTED.
 """
 
 from collections.abc import Callable, Sequence

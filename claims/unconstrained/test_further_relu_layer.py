@@ -1,8 +1,8 @@
 """With a further ReLU layer the global minimiser of squared error is an orthogonal frame after the ReLU.
 
-Tirer & Bruna, ICML 2022 (arXiv:2202.08087). The best of eight starts is judged, and only if it is within
-1e-7 of the least objective that is possible: one start in four ends elsewhere (u8). Before the layer the features are
-collapsed but not an orthogonal frame, which is the control. Pilot, seed 0: seven digits after, .46 before.
+Tirer & Bruna, ICML 2022 (arXiv:2202.08087). The best of eight starts is judged, and only if it is within 1e-7 of the
+least objective that is possible: one start in four ends elsewhere (u8). Before the layer the features are collapsed but
+not an orthogonal frame, which is the control. Pilot, seed 0: seven digits after, .46 before.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """Squared error is what the least-squares classifier leaves plus a form in the distance to it.
 
-Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073): L = L_LS + L_perp, and for balanced classes L_LS is a
-part of the variance within classes plus one of the class means, weighted equally. The first holds whatever the sizes of
-classes; the second does not (control). An identity: ten digits are asked for. Pilot, seed 0: more than fourteen.
+Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073): L = L_LS + L_perp, and for balanced classes L_LS is a part of the
+variance within classes plus one of the class means, weighted equally. The first holds whatever the sizes of classes;
+the second does not (control). An identity: ten digits are asked for. Pilot, seed 0: more than fourteen.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """Once the data are separated, the normalised margin of unconstrained features only increases.
 
-Ji et al., ICLR 2022 (arXiv:2110.02796), and Lyu & Li (arXiv:1906.05890) in general. From starts of scale 1,
-from which the limit is not reached in any ordinary time (u16). Pilots, seeds 0 to 6: .39 to .69
-after 2,000 steps, .981 to .987 after 16,000, the least rise from a checkpoint to the next .018.
+Ji et al., ICLR 2022 (arXiv:2110.02796), and Lyu & Li (arXiv:1906.05890) in general. From starts of scale 1, from which
+the limit is not reached in any ordinary time (u16). Pilots, seeds 0 to 6: .39 to .69 after 2,000 steps, .981 to .987
+after 16,000, the least rise from a checkpoint to the next .018.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,10 +1,10 @@
 """Gradient descent on unregularised cross-entropy ends in the direction of the largest margin.
 
-Ji et al., ICLR 2022 (arXiv:2110.02796), for gradient flow; here gradient descent with steps over the loss
-and the squared norms, until the loss is about 1e-200. From starts of scale .1 the margin is .97 of its limit at a loss
-of 1e-6 already and .9999 at the end (pilots, seeds 0 and 1); from scale 1 it is .85 to .91 at a loss of 1e-25 or less
-(the control) and .981 to .987 at the end (seeds 0 to 6). Convergence is as slow as 1 / log(1 / loss), and what is
-trained from such a start for any ordinary time is nowhere near the limit: it only sees the margin increase (u17).
+Ji et al., ICLR 2022 (arXiv:2110.02796), for gradient flow; here gradient descent with steps over the loss and the
+squared norms, until the loss is about 1e-200. From starts of scale .1 the margin is .97 of its limit at a loss of 1e-6
+already and .9999 at the end (pilots, seeds 0 and 1); from scale 1 it is .85 to .91 at a loss of 1e-25 or less (the
+control) and .981 to .987 at the end (seeds 0 to 6). Convergence is as slow as 1 / log(1 / loss), and what is trained
+from such a start for any ordinary time is nowhere near the limit: it only sees the margin increase (u17).
 """
 
 from collections.abc import Callable, Sequence

@@ -1,10 +1,10 @@
 """Above the ratio R0 the cosine between small classes' classifiers is 1, as minority collapse is usually shown.
 
-Fang et al., PNAS 2021 (arXiv:2101.12699). It holds where the small classes keep a classifier of some norm
-(5+5 classes, R0 = 12.2). Where their rows vanish, as with 7+3 classes above R0 = 4.0, the cosine is that of rounding
-errors: .9992, .691 and .991 for seeds 0 to 2 of the pilots at norms of 1e-8 of the whole. There the claim is expected
-to be REFUTED or INCONCLUSIVE; u10 takes the spread instead. Pilots of 5+5: 1 to eight digits; half of those of 3 seeds
-and 3 ratios of 7+3 were below .99.
+Fang et al., PNAS 2021 (arXiv:2101.12699). It holds where the small classes keep a classifier of some norm (5+5 classes,
+R0 = 12.2). Where their rows vanish, as with 7+3 classes above R0 = 4.0, the cosine is that of rounding errors: .9992,
+.691 and .991 for seeds 0 to 2 of the pilots at norms of 1e-8 of the whole. There the claim is expected to be REFUTED or
+INCONCLUSIVE; u10 takes the spread instead. Pilots of 5+5: 1 to eight digits; half of those of 3 seeds and 3 ratios of
+7+3 were below .99.
 """
 
 from collections.abc import Callable, Sequence

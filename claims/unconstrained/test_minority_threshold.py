@@ -1,9 +1,9 @@
 """Minority collapse sets in earlier for tighter bounds and for fewer small classes.
 
-Fang et al., PNAS 2021 (arXiv:2101.12699): R0 moves with the bounds and with the numbers of classes of
-either size. At one ratio between two thresholds, one model has merged and the other has not. Thresholds of the pilots:
-E_H 2.5, 5, 10 with 5+5 classes 3.74, 12.2, 81; E_H 5 with 7+3 classes 4.0, with 3+7 245. Pilots, seeds 0 and 1: spreads
-of 1e-8 to 6e-8 against .32 to .42, seven orders apart; three are asked for.
+Fang et al., PNAS 2021 (arXiv:2101.12699): R0 moves with the bounds and with the numbers of classes of either size. At
+one ratio between two thresholds, one model has merged and the other has not. Thresholds of the pilots: E_H 2.5, 5, 10
+with 5+5 classes 3.74, 12.2, 81; E_H 5 with 7+3 classes 4.0, with 3+7 245. Pilots, seeds 0 and 1: spreads of 1e-8 to
+6e-8 against .32 to .42, seven orders apart; three are asked for.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """Without bias, minimisers of squared error are collapsed to an orthogonal frame, which centring makes a simplex ETF.
 
-Tirer & Bruna, ICML 2022 (arXiv:2202.08087): class means are orthogonal with squared norms (1 - c)
-sqrt(lambda_W / lambda_H), c = sqrt(lambda_W lambda_H), and the classifier's rows are multiples of them; any d of at
-least C. Uncentred, an orthogonal frame of 5 is .46 from a simplex ETF. Pilots, seed 0: eight digits.
+Tirer & Bruna, ICML 2022 (arXiv:2202.08087): class means are orthogonal with squared norms (1 - c) sqrt(lambda_W /
+lambda_H), c = sqrt(lambda_W lambda_H), and the classifier's rows are multiples of them; any d of at least C. Uncentred,
+an orthogonal frame of 5 is .46 from a simplex ETF. Pilots, seed 0: eight digits.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """Squared error: beyond sqrt(lambda_W lambda_H) = 1 the minimiser is zero, below it is a frame of the theorem's norm.
 
-Tirer & Bruna, ICML 2022 (arXiv:2202.08087). Both sides of the threshold are searched, at .95 and 1.05.
-Pilots, seed 0: norm 1e-6 beyond, relative error of the squared norms 1e-6 below (the descent is slow near the
-threshold); four digits are asked for.
+Tirer & Bruna, ICML 2022 (arXiv:2202.08087). Both sides of the threshold are searched, at .95 and 1.05. Pilots, seed 0:
+norm 1e-6 beyond, relative error of the squared norms 1e-6 below (the descent is slow near the threshold); four digits
+are asked for.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """For random labels the minimiser is as collapsed as for true ones: collapse is a property of the optimisation.
 
-Zhu et al., NeurIPS 2021 (arXiv:2105.02375), for free features, where it is exact: permuted labels give the
-permuted minimiser and the same objective. The control takes the classes from the true labels. Pilot, seed 0: nine
-digits; by the true labels NC1 is 14.
+Zhu et al., NeurIPS 2021 (arXiv:2105.02375), for free features, where it is exact: permuted labels give the permuted
+minimiser and the same objective. The control takes the classes from the true labels. Pilot, seed 0: nine digits; by the
+true labels NC1 is 14.
 """
 
 from collections.abc import Callable, Sequence

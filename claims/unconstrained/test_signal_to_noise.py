@@ -1,8 +1,8 @@
 """The signal-to-noise matrix's singular values do not change under invertible maps of the features.
 
-Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073): Sigma_W^(-1/2) M, on which the dynamics on the central
-path rest. Maps of condition 30. NC1 as a quotient of traces does change, which is the control. Nine digits are asked
-for; pilot, seed 0: thirteen, and NC1 changed by .16.
+Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073): Sigma_W^(-1/2) M, on which the dynamics on the central path rest.
+Maps of condition 30. NC1 as a quotient of traces does change, which is the control. Nine digits are asked for; pilot,
+seed 0: thirteen, and NC1 changed by .16.
 """
 
 from collections.abc import Callable, Sequence

@@ -19,7 +19,7 @@ from ncharness.studies.fitting import fit, hidden, mlp, optimiser, squared_error
 from ncharness.variability import nc1_trace
 
 VERSION = 1
-SECONDS = {"decomposition": 0.1, "signal_to_noise": 0.1, "network": 3.0}
+SECONDS = {"decomposition": 0.1, "signal_to_noise": 0.1, "network": 1.5}
 EPOCHS = (0, 5, 20, 60)
 
 

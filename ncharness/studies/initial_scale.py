@@ -12,7 +12,7 @@ from torch.nn import functional
 from ncharness.record import Row, network_rows
 
 VERSION = 1
-SECONDS = {"descents": 3.0}
+SECONDS = {"descents": 1.0}
 SCALES = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0)
 
 

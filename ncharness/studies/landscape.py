@@ -15,7 +15,7 @@ from ncharness.record import Row, network_rows
 from ncharness.studies.unconstrained import least_cross_entropy, minimise
 
 VERSION = 1
-SECONDS = {"origin": 0.5, "starts": 3.0}
+SECONDS = {"origin": 0.2, "starts": 1.0}
 
 
 def origin(

@@ -16,7 +16,7 @@ from ncharness.stats import class_stats
 from ncharness.variability import nc1_trace
 
 VERSION = 1
-SECONDS = {"descent": 2.0}
+SECONDS = {"descent": 1.0}
 CHECKPOINTS = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
