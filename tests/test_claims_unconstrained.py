@@ -237,12 +237,15 @@ def test_the_margin_is_that_of_the_end() -> None:
 
 def test_the_margin_rises_at_every_checkpoint() -> None:
     module = load("test_margin_increases")
-    rising = {2000: 0.4, 4000: 0.8, 8000: 0.9, 16000: 0.95}
-    assert module.judge(margins(module, rising)) == SUPPORTED
+    rising = {250: -0.5, 500: -0.6, 1000: 0.1, 2000: 0.4, 4000: 0.8, 8000: 0.9, 16000: 0.95}
+    assert module.judge(margins(module, rising)) == SUPPORTED, "before the data are separated it may fall"
+    assert module.judge(margins(module, rising)).values == pytest.approx([0.05] * 5)
     assert module.judge(margins(module, {**rising, 8000: 0.79})) == REFUTED
     assert module.judge(margins(module, {**rising, 4000: 0.4})) == REFUTED
+    assert module.judge(margins(module, {**rising, 250: 0.1})) == REFUTED, "it falls below zero again"
     assert module.judge(margins(module, rising), module.STEPS[::-1]) == REFUTED
-    assert module.judge(margins(module, {**rising, 2000: -0.1})) == NOT_APPLICABLE
+    late = dict.fromkeys((250, 500, 1000, 2000, 4000), -0.1)
+    assert module.judge(margins(module, {**rising, **late})) == NOT_APPLICABLE
 
 
 def test_the_difference_of_norms_is_conserved_and_a_weighted_one_is_not() -> None:

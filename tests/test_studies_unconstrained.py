@@ -74,6 +74,10 @@ def test_features_take_the_shape_of_a_fixed_classifier() -> None:
     gaussian = numbers("unconstrained.fixed_classifier", classes=4, samples=3, dim=5, rows="gaussian")
     assert max(etf["nc1_trace"], etf["etf_distance"], gaussian["nc1_trace"]) < 1e-7
     assert gaussian["etf_distance"] > 0.05
+    # Rows of length 1, so a feature of length t leads by t (1 + 1/3).
+    lengths = torch.linspace(0, 8, 80_001, dtype=torch.float64)
+    values = torch.log1p(3 * (-lengths * 4 / 3).exp()) + 0.5 * 5e-3 * 12 * lengths.square()
+    assert etf["loss"] == pytest.approx(float(values.min()), abs=1e-7)
     with pytest.raises(ValueError, match="rows: expected etf or gaussian, got 'cube'"):
         unconstrained.fixed_classifier(rows="cube")
     with pytest.raises(ValueError, match="dim: expected at least 5 as there are classes, got 4"):
