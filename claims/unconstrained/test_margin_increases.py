@@ -3,8 +3,8 @@
 Ji et al., ICLR 2022 (arXiv:2110.02796), and Lyu & Li (arXiv:1906.05890) in general. From starts of scale 1, from which
 the limit is not reached in any ordinary time (u16). Each seed is followed from its first checkpoint with a positive
 margin. Pilots, seeds 0 to 6: .39 to .69 after 2,000 steps, .981 to .987 after 16,000, the least rise from a checkpoint
-to the next .018. A first design followed every seed from 2,000 steps on and was NOT APPLICABLE on seeds 1000 to 1004, as
-one of them was not separated by then; no rise was looked at, and this one has seeds of its own.
+to the next .018. A first design followed every seed from 2,000 steps on and was NOT APPLICABLE on seeds 1000 to 1004,
+as one of them was not separated by then; no rise was looked at, and this one has seeds of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ CLAIM = Claim(
     statement="Under gradient descent on unregularised cross-entropy from a large start, the normalised margin rises "
     "from each checkpoint to the next once the data are separated.",
     source="Ji et al., arXiv:2110.02796",
-    quantity="per seed, the least rise of the margin's share of its limit from a checkpoint to the next, of 250 to 16,000 "
-    "steps by doubling, since the first at which the margin is positive",
+    quantity="per seed, the least rise of the margin's share of its limit from a checkpoint to the next, of 250 to "
+    "16,000 steps by doubling, since the first at which the margin is positive",
     test="superiority",
     margin=RISE,
     alpha=ALPHA,
