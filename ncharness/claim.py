@@ -1,5 +1,6 @@
 """The vocabulary of a claim: what it declares before any run, in which settings, and tables of per-seed numbers."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,6 +123,24 @@ def unfitted(runs: Sequence[Run], *, tolerance: float = FITTED) -> str:
     if error <= tolerance:
         return ""
     return f"{worst.config.name()} did not fit its training labels: error {error:.3f}, above {tolerance:g}"
+
+
+def unfinished(runs: Sequence[Run], **limits: float) -> str:
+    """Why these searches for a minimum cannot speak for a claim about minimisers, or an empty string.
+
+    Names the first number, such as `gradient=1e-8`, that a run has above its limit; NaN is.
+    """
+    for run in runs:
+        for name, limit in limits.items():
+            if not (value := run.scalar(name)) <= limit:
+                return f"{run.config.name()} did not reach a minimum: {name} {value:.2g}, above {limit:g}"
+    return ""
+
+
+def digits_of_agreement(*errors: float) -> float:
+    """-log10 of the largest error in size, from 16 for none down to -16, which is also that of an error of NaN."""
+    worst = max(_nan_is_worst(abs(error)) for error in errors)
+    return -math.log10(min(max(worst, 1e-16), 1e16))
 
 
 def _nan_is_worst(error: float) -> float:

@@ -7,10 +7,9 @@ seeds 0 to 2: more than six in each part.
 """
 
 from collections.abc import Callable, Sequence
-from math import log10
 
 from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
+from ncharness.claim import Claim, Setting, digits_of_agreement, unfinished
 from ncharness.verdict import SUPPORTED, not_applicable, power
 
 DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
@@ -44,12 +43,12 @@ SETTINGS = {
 
 def digits(run: Run) -> float:
     errors = [run.scalar(name) for name in ("nc1_trace", "etf_distance", "product_duality")]
-    return -log10(max(*errors, abs(run.scalar("balance") - 1.0)))
+    return digits_of_agreement(*errors, run.scalar("balance") - 1.0)
 
 
 def judge(runs: Sequence[Run]) -> Verdict:
-    if unfinished := [run for run in runs if not run.scalar("gradient") <= 1e-8]:
-        return not_applicable(f"{unfinished[0].config.name()} did not reach a minimum")
+    if reason := unfinished(runs, gradient=1e-8):
+        return not_applicable(reason)
     return superiority([digits(run) for run in runs], margin=DIGITS, alpha=ALPHA)
 
 

@@ -4,6 +4,7 @@ Zhu et al., NeurIPS 2021 (arXiv:2105.02375): min (1/N) sum_i CE(W h_i + b, y_i) 
 + (lambda_H/2) |H|^2, with n samples in each of C classes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -16,8 +17,8 @@ from ncharness.record import Row, network_rows
 from ncharness.stats import class_stats
 from ncharness.variability import nc1_trace
 
-VERSION = 1
-SECONDS = {"minimum": 1.0}
+VERSION = 2
+SECONDS = {"minimum": 1.0, "random_labels": 0.2, "fixed_classifier": 0.1}
 
 
 def minimise(objective: Callable[[], Tensor], variables: Sequence[Tensor], *, rounds: int = 40) -> tuple[float, float]:
@@ -51,29 +52,118 @@ def minimise(objective: Callable[[], Tensor], variables: Sequence[Tensor], *, ro
     return float(value.detach()), steepest
 
 
+def least_cross_entropy(classes: int, samples: int, weight_decay: float, feature_decay: float) -> tuple[float, float]:
+    """The least objective for d of at least C - 1, and the score by which a class leads the others there.
+
+    Scores s (I - 11^T/C) of n columns a class have the nuclear norm s sqrt(n) (C - 1), and half of the decayed squares
+    of two factors is at least sqrt(lambda_W lambda_H) times it; the rest is a convex function of s. The lead is 0, and
+    the minimiser with it, where sqrt(lambda_W lambda_H) is at least 1 / (C sqrt(n)).
+    """
+    decay = math.sqrt(weight_decay * feature_decay * samples)
+    if decay >= 1 / classes:
+        return math.log(classes), 0.0
+    lead = math.log((1 - (classes - 1) * decay) / decay)
+    return math.log1p((classes - 1) * math.exp(-lead)) + decay * lead * (classes - 1), lead
+
+
 def minimum(
-    *, classes: int = 4, samples: int = 5, dim: int = 8, weight_decay: float = 5e-3, feature_decay: float = 5e-3
+    *,
+    classes: int = 4,
+    samples: int = 5,
+    dim: int = 8,
+    weight_decay: float = 5e-3,
+    feature_decay: float = 5e-3,
+    scale: float = 0.1,
 ) -> list[Row]:
-    """The minimiser of regularised cross-entropy from a random start: its collapse, geometry and balance of norms."""
+    """The minimiser of regularised cross-entropy from a random start: its collapse, geometry and balance of norms.
+
+    `scale` is the standard deviation of the start's entries; `gap` is what the objective exceeds the theorem's by.
+    """
     labels = torch.arange(classes).repeat_interleave(samples)
-    weight, bias, features = (
-        torch.randn(*shape, dtype=torch.float64).mul_(0.1).requires_grad_()
-        for shape in ((classes, dim), (classes,), (classes * samples, dim))
-    )
-
-    def objective() -> Tensor:
-        fitted = functional.cross_entropy(features @ weight.T + bias, labels)
-        decay = weight_decay * (weight.square().sum() + bias.square().sum()) + feature_decay * features.square().sum()
-        return fitted + 0.5 * decay
-
-    loss, gradient = minimise(objective, [weight, bias, features])
+    weight, bias, features = _start(classes, samples, dim, scale)
+    loss, gradient = _minimise_cross_entropy(weight, bias, features, labels, weight_decay, feature_decay)
     found, rows = weight.detach(), features.detach()
     stats = class_stats(rows, labels, classes)
     return network_rows(
         loss=loss,
+        gap=loss - least_cross_entropy(classes, samples, weight_decay, feature_decay)[0],
         gradient=gradient,
         nc1_trace=nc1_trace(stats),
         etf_distance=etf_distance(stats),
         product_duality=product_duality(found, stats, centre_weight=True),
         balance=feature_decay * rows.square().sum() / (weight_decay * found.square().sum()),
     )
+
+
+def random_labels(
+    *, classes: int = 4, samples: int = 5, dim: int = 8, weight_decay: float = 5e-3, feature_decay: float = 5e-3
+) -> list[Row]:
+    """The minimiser for labels that were dealt out at random, balance kept, beside that for the true ones.
+
+    Both searches begin at one point. `nc1_trace` and `etf_distance` are by the labels that were trained on,
+    `true_nc1_trace` by the true ones.
+    """
+    true = torch.arange(classes).repeat_interleave(samples)
+    given = true[torch.randperm(len(true))]
+    start = _start(classes, samples, dim, 0.1)
+    losses, gradients = [], []
+    for labels in (true, given):
+        weight, bias, features = (one.detach().clone().requires_grad_() for one in start)
+        loss, gradient = _minimise_cross_entropy(weight, bias, features, labels, weight_decay, feature_decay)
+        losses.append(loss)
+        gradients.append(gradient)
+    stats = class_stats(features.detach(), given, classes)
+    return network_rows(
+        gradient=max(gradients),
+        difference=abs(losses[1] - losses[0]),
+        nc1_trace=nc1_trace(stats),
+        etf_distance=etf_distance(stats),
+        true_nc1_trace=nc1_trace(class_stats(features.detach(), true, classes)),
+    )
+
+
+def fixed_classifier(
+    *, classes: int = 5, samples: int = 5, dim: int = 8, feature_decay: float = 5e-3, rows: str = "etf"
+) -> list[Row]:
+    """The minimising features for a last layer that is not trained: `rows` of a simplex ETF, or gaussian.
+
+    The classifier has rows of mean square length 1 either way, and no bias.
+    """
+    labels = torch.arange(classes).repeat_interleave(samples)
+    turn, _ = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64))
+    drawn = torch.randn(classes, dim, dtype=torch.float64)
+    if rows == "etf":
+        if dim < classes:
+            raise ValueError(f"dim: expected at least {classes} as there are classes, got {dim}")
+        weight = (torch.eye(classes, dtype=torch.float64) - 1 / classes) @ turn[:classes]
+    elif rows == "gaussian":
+        weight = drawn
+    else:
+        raise ValueError(f"rows: expected etf or gaussian, got {rows!r}")
+    weight = weight * math.sqrt(classes) / torch.linalg.matrix_norm(weight)
+    features = torch.randn(classes * samples, dim, dtype=torch.float64).mul_(0.1).requires_grad_()
+
+    def objective() -> Tensor:
+        return functional.cross_entropy(features @ weight.T, labels) + 0.5 * feature_decay * features.square().sum()
+
+    loss, gradient = minimise(objective, [features])
+    stats = class_stats(features.detach(), labels, classes)
+    return network_rows(loss=loss, gradient=gradient, nc1_trace=nc1_trace(stats), etf_distance=etf_distance(stats))
+
+
+def _start(classes: int, samples: int, dim: int, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Classifier (C, d), bias (C,) and features (C n, d) with independent normal entries, to be optimised."""
+    shapes = ((classes, dim), (classes,), (classes * samples, dim))
+    weight, bias, features = (torch.randn(*shape, dtype=torch.float64).mul_(scale).requires_grad_() for shape in shapes)
+    return weight, bias, features
+
+
+def _minimise_cross_entropy(
+    weight: Tensor, bias: Tensor, features: Tensor, labels: Tensor, weight_decay: float, feature_decay: float
+) -> tuple[float, float]:
+    def objective() -> Tensor:
+        fitted = functional.cross_entropy(features @ weight.T + bias, labels)
+        decay = weight_decay * (weight.square().sum() + bias.square().sum()) + feature_decay * features.square().sum()
+        return fitted + 0.5 * decay
+
+    return minimise(objective, [weight, bias, features])

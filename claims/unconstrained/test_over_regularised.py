@@ -1,0 +1,71 @@
+"""Squared error: beyond sqrt(lambda_W lambda_H) = 1 the minimiser is zero, below it is a frame of the theorem's norm.
+
+Tirer & Bruna, ICML 2022 (arXiv:2202.08087). Both sides of the threshold are searched, at .95 and 1.05. Pilots, seed 0:
+norm 1e-6 beyond, relative error of the squared norms 1e-6 below (the descent is slow near the threshold); four digits
+are asked for.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ncharness import Run, Verdict, study_grid, superiority
+from ncharness.claim import Claim, Setting, digits_of_agreement, pivot, unfinished
+from ncharness.verdict import SUPPORTED, not_applicable, power
+
+DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
+BELOW, ABOVE = 0.95, 1.05  # both decays, and so c = sqrt(lambda_W lambda_H)
+CLAIM = Claim(
+    id="u9-over-regularised",
+    title="Over-regularised minimisers are zero",
+    statement="The minimiser of regularised squared error is zero for sqrt(lambda_W lambda_H) above 1, and below it "
+    "class means have squared norms (1 - sqrt(lambda_W lambda_H)) sqrt(lambda_W / lambda_H).",
+    source="Tirer & Bruna, arXiv:2202.08087, the model without bias",
+    quantity="per seed, -log10 of the larger of: Frobenius norm of classifier and features at 1.05, relative error of "
+    "the class means' squared norms at .95",
+    test="superiority",
+    margin=DIGITS,
+    alpha=ALPHA,
+    power=power("superiority", effect=5.5, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    precondition="the largest entry of the gradient at most 1e-8",
+    suite="literature",
+)
+SETTINGS = {
+    "small": [
+        Setting(
+            name="C5 d12",
+            eps=None,
+            runs=[
+                study
+                for c in (BELOW, ABOVE)
+                for study in study_grid("squared_error_features.minimum", weight_decay=c, feature_decay=c, seed=SEEDS)
+            ],
+        ),
+    ]
+}
+
+
+def judge(runs: Sequence[Run], zero: float = ABOVE) -> Verdict:
+    """`zero` is the decay from which on the minimiser shall be zero."""
+    if reason := unfinished(runs, gradient=1e-8):
+        return not_applicable(reason)
+    levels, of_size = pivot(runs, "weight_decay", lambda run: run.scalar("size"))
+    _, of_norm = pivot(runs, "weight_decay", lambda run: run.scalar("norm_error"))
+    digits = [
+        digits_of_agreement(*(s if level >= zero else e for level, s, e in zip(levels, sizes, errors, strict=True)))
+        for sizes, errors in zip(of_size, of_norm, strict=True)
+    ]
+    return superiority(digits, margin=DIGITS, alpha=ALPHA)
+
+
+def test_over_regularised_minimisers_are_zero(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    assert verdict(lambda _: judge(trained)) == SUPPORTED
+
+
+def test_control_below_the_threshold(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    control = "The same with zero expected at .95 as well."
+    assert verdict(lambda _: judge(trained, BELOW), control=control) != SUPPORTED

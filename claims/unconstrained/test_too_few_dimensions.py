@@ -1,0 +1,73 @@
+"""With fewer than C - 1 dimensions minimisers are still collapsed, though not to a simplex ETF.
+
+Zhu et al., NeurIPS 2021 (arXiv:2105.02375), where d of at least C - 1 is assumed; what else is known of this case:
+Jiang et al. (arXiv:2310.05351). The distance to an ETF is at least .965, .699 and .385 for d = 2, 4 and 6 with C = 8,
+whatever the vectors, so that part could only fail by a fault of the measurement; that NC1 is 0 could. Pilots, seed 0:
+more than sixteen digits of NC1; distances .966, .699 and .473.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ncharness import Run, Verdict, study_grid, superiority
+from ncharness.claim import Claim, Setting, digits_of_agreement, unfinished
+from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+
+DIGITS, DISTANCE, ALPHA, SEEDS = 4.0, 0.24, 0.05, range(1000, 1005)
+MISSED = (
+    1.0 - power("superiority", effect=10.0, sd=1.0, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    1.0 - power("superiority", effect=0.47, sd=0.05, n=len(SEEDS), margin=DISTANCE, alpha=ALPHA),
+)
+CLAIM = Claim(
+    id="u24-too-few-dimensions",
+    title="Too few dimensions: collapsed, but no simplex ETF",
+    statement="With d below C - 1, minimisers of regularised cross-entropy over features and classifier have NC1 = 0 "
+    "and class means that are no simplex ETF.",
+    source="the case that Zhu et al., arXiv:2105.02375, theorem 3.1, leaves out",
+    quantity="per seed, -log10 of tr(Sigma_W) / tr(Sigma_B), and distance of the class means to an ETF (margin .24)",
+    test="superiority",
+    margin=DIGITS,
+    alpha=ALPHA,
+    power=1.0 - sum(MISSED),
+    precondition="the largest entry of the gradient at most 1e-8",
+    suite="literature",
+)
+SETTINGS = {
+    "small": [
+        *(
+            Setting(
+                name=f"C8 d{dim}",
+                eps=None,
+                runs=study_grid("unconstrained.minimum", classes=8, dim=dim, seed=SEEDS),
+                control_runs=study_grid("unconstrained.minimum", classes=8, dim=16, seed=SEEDS),
+            )
+            for dim in (2, 4, 6)
+        ),
+    ]
+}
+
+
+def judge(runs: Sequence[Run]) -> Verdict:
+    if reason := unfinished(runs, gradient=1e-8):
+        return not_applicable(reason)
+    collapse = [digits_of_agreement(run.scalar("nc1_trace")) for run in runs]
+    return weakest(
+        {
+            "collapsed": superiority(collapse, margin=DIGITS, alpha=ALPHA),
+            "no ETF": superiority([run.scalar("etf_distance") for run in runs], margin=DISTANCE, alpha=ALPHA),
+        }
+    )
+
+
+def test_too_few_dimensions_collapse_without_an_etf(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    assert verdict(lambda _: judge(trained)) == SUPPORTED
+
+
+def test_control_dimensions_enough(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.control_runs)
+    control = "The same with d = 16, in which a simplex ETF fits."
+    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED

@@ -1,0 +1,117 @@
+"""Unconstrained features under squared error, with a bias or a further layer to choose, in float64.
+
+Tirer & Bruna, ICML 2022 (arXiv:2202.08087): min |W H + b 1^T - Y|^2 / (2 C n) + (lambda_W / 2 C) |W|^2
++ (lambda_H / 2 C n) |H|^2, Y one-hot; with a further layer W W_1 H in place of W H, and (lambda_W / 2 C) |W_1|^2.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+from torch.nn import functional
+
+from ncharness.classifier import self_duality
+from ncharness.geometry import etf_distance, frame_distance
+from ncharness.record import Row, network_rows
+from ncharness.stats import class_stats
+from ncharness.studies.unconstrained import minimise
+from ncharness.variability import nc1_trace
+
+VERSION = 1
+SECONDS = {"minimum": 1.0}  # 10 with eight starts and a further ReLU layer
+
+
+def least_squared_error(classes: int, samples: int, decays: tuple[float, ...], *, free_bias: bool = False) -> float:
+    """The least objective of a product of len(decays) factors with half of these decays on their squares.
+
+    The labels have C singular values sqrt(n), one fewer where a free bias takes the mean off; the squares of m factors
+    of a singular value s are worth at least (m / 2) (product of the decays)^(1/m) s^(2/m).
+    """
+    m, target = len(decays), math.sqrt(samples)
+    price = 0.5 * m * math.prod(decays) ** (1 / m)
+
+    def cost(value: float) -> float:
+        paid: float = (target - value) ** 2 / (2 * classes * samples) + price * value ** (2 / m)
+        return paid
+
+    # Between 0 and the target lie at most one maximum, near 0, and one minimum, above a half of the target if any pays.
+    found = minimize_scalar(
+        cost, bounds=(target / 3 if m > 2 else 0.0, target), method="bounded", options={"xatol": 1e-12}
+    )
+    return (classes - free_bias) * min(cost(0.0), float(found.fun))
+
+
+def minimum(
+    *,
+    classes: int = 5,
+    samples: int = 8,
+    dim: int = 12,
+    weight_decay: float = 0.1,
+    feature_decay: float = 0.05,
+    bias: str = "none",
+    bias_decay: float = 0.0,
+    further: str = "none",
+    starts: int = 1,
+) -> list[Row]:
+    """The best of `starts` minimisers from random starts. `bias`: none or trained, `bias_decay` / 2 on its squares.
+
+    `further`: none, linear or relu, the activation of a further layer; the features that the classifier takes then come
+    after it, and those before are `first`. `gap` is against the least objective where one is known (no bias, or one
+    without decay), `reached` the share of starts that end within 1e-7 of the best; `norm_error` is that of the squared
+    norms of the class means of the model without bias and further layer, relative to (1 - c) sqrt(lambda_W / lambda_H),
+    c = sqrt(lambda_W lambda_H).
+    """
+    for name, value, known in (("bias", bias, ("none", "trained")), ("further", further, ("none", "linear", "relu"))):
+        if value not in known:
+            raise ValueError(f"{name}: expected {', '.join(known)}, got {value!r}")
+    labels = torch.arange(classes).repeat_interleave(samples)
+    targets = functional.one_hot(labels, classes).double()
+    decays = [weight_decay / classes, feature_decay / (classes * samples)]
+    if further != "none":
+        decays.append(weight_decay / classes)
+    activations: dict[str, Callable[[Tensor], Tensor]] = {"linear": lambda x: x, "relu": torch.relu}
+
+    def last_features(features: Tensor, layer: Tensor) -> Tensor:
+        return features if further == "none" else activations[further](features @ layer.T)
+
+    def search() -> tuple[float, float, list[Tensor]]:
+        shapes = ((classes, dim), (classes * samples, dim), (dim, dim), (classes,))
+        weight, features, layer, offset = (torch.randn(*shape, dtype=torch.float64).mul_(0.3) for shape in shapes)
+        if bias == "none":
+            offset.zero_()
+        factors = [weight, features, *([layer] if further != "none" else [])]
+        variables = [*factors, *([offset] if bias == "trained" else [])]
+        for one in variables:
+            one.requires_grad_()
+
+        def objective() -> Tensor:
+            fitted = (last_features(features, layer) @ weight.T + offset - targets).square().sum()
+            squares = torch.stack([d * one.square().sum() for d, one in zip(decays, factors, strict=True)]).sum()
+            return fitted / (2 * classes * samples) + 0.5 * squares + 0.5 * bias_decay * offset.square().sum()
+
+        return *minimise(objective, variables), [one.detach() for one in (weight, features, layer, offset)]
+
+    found = sorted((search() for _ in range(starts)), key=lambda one: one[0])
+    loss, gradient, (weight, features, layer, offset) = found[0]
+    least = least_squared_error(classes, samples, tuple(decays), free_bias=bias == "trained")
+    last, first = (class_stats(rows, labels, classes) for rows in (last_features(features, layer), features))
+    expected = (1 - math.sqrt(weight_decay * feature_decay)) * math.sqrt(weight_decay / feature_decay)
+    return network_rows(
+        loss=loss,
+        gap=loss - least,
+        reached=sum(one[0] <= loss + 1e-7 for one in found) / starts,
+        gradient=gradient,
+        nc1_trace=nc1_trace(last),
+        frame_distance=frame_distance(last),
+        etf_distance=etf_distance(last),
+        uncentred_etf_distance=etf_distance(last, centre="none"),
+        first_nc1_trace=nc1_trace(first),
+        first_frame_distance=frame_distance(first),
+        duality=self_duality(weight, last, centre="none", squared=False),
+        centred_duality=self_duality(weight, last, squared=False, centre_weight=True),
+        norm_error=(last.mean.square().sum(1) / expected - 1).abs().max(),
+        bias_error=(offset - 1 / classes).abs().max(),
+        size=math.sqrt(float(weight.square().sum() + features.square().sum())),
+    )
