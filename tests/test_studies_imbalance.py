@@ -84,6 +84,9 @@ def untrained(monkeypatch):
 
     def fit(network, x, y, optimizer, **settings):
         seen.__dict__.update(network=network, x=x, y=y, optimizer=optimizer, **settings)
+        with torch.no_grad():  # so that it does not see one class everywhere
+            if isinstance(network.classifier, torch.nn.Linear):
+                network.classifier.bias -= network.eval()(x).mean(0)
 
     monkeypatch.setattr(subject, "fit", fit)
     return seen
