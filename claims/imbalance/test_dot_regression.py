@@ -1,6 +1,6 @@
 """On a fixed ETF classifier, dot regression is at least as good as cross-entropy under imbalance.
 
-Yang et al., NeurIPS 2022 (arXiv:2203.09081), YAN-2: (w_y . h - 1)^2 / 2 for features and rows of length 1. "At least
+Yang et al., NeurIPS 2022 (arXiv:2203.09081): (w_y . h - 1)^2 / 2 for features and rows of length 1. "At least
 as good" is not more than 1.5 points of accuracy below. Pilots on digits, seeds 0 to 3, R = 20: dot regression was
 worse, by .5 to 3.9 points; on FMNIST it was within half a point at R = 20 and 5 points worse at 100. The same learning
 rate and number of steps serve both losses; the authors' networks train with mixup and for longer.
@@ -18,7 +18,7 @@ CLAIM = Claim(
     title="Dot regression is as good as cross-entropy on a fixed ETF",
     statement="Under long-tail imbalance, networks with a fixed ETF classifier that are trained by dot regression have "
     "a balanced test accuracy at most 1.5 points below that of those trained by cross-entropy.",
-    source="Yang et al., arXiv:2203.09081, section 4 (YAN-2)",
+    source="Yang et al., arXiv:2203.09081",
     quantity="per seed, test error averaged over classes, cross-entropy less dot regression",
     test="superiority",
     margin=WORSE,

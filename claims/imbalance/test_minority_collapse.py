@@ -17,7 +17,7 @@ CLAIM = Claim(
     title="Minority classifiers become parallel",
     statement="In networks trained on strongly step-imbalanced data (R = 70), the mean cosine between the classifier "
     f"rows of minority classes is above {COSINE}.",
-    source="Fang et al., arXiv:2101.12699, theorem 5 as read for networks (LPM-2, LPM-5)",
+    source="Fang et al., arXiv:2101.12699, as read for networks",
     quantity="per seed, the mean cosine over pairs of the 5 minority rows of the last layer",
     test="superiority",
     margin=COSINE,

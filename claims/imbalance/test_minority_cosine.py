@@ -1,6 +1,6 @@
 """The classifier rows of minority classes close up as the imbalance grows.
 
-Fang et al., PNAS 2021 (arXiv:2101.12699), LPM-5: seen in VGG and ResNet on step-imbalanced data; theory has the cosine
+Fang et al., PNAS 2021 (arXiv:2101.12699): seen in VGG and ResNet on step-imbalanced data; theory has the cosine
 rise from -1/9 to 1. Here five classes of digits keep 140 samples and five keep 140 / R; R goes to 70, as at 100 the
 minority would have 1.4 samples. A cosine between rows that vanish is one of rounding, so minority rows must keep a
 tenth of the norm of the others. Pilots, seeds 0 to 3: -.10, .03 and .12 at R of 1, 10 and 70, norms .55 to .72 of the
@@ -20,7 +20,7 @@ CLAIM = Claim(
     title="Minority classifiers close up under imbalance",
     statement="In networks trained on step-imbalanced data, the mean cosine between classifier rows of minority "
     f"classes rises with the imbalance ratio, by more than {RISE} from R = 1 to R = 70.",
-    source="Fang et al., arXiv:2101.12699, section 4 (LPM-5)",
+    source="Fang et al., arXiv:2101.12699",
     quantity="per seed and R, the mean cosine over pairs of the 5 minority rows of the last layer",
     test="trend",
     margin=RISE,

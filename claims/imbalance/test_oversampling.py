@@ -1,6 +1,6 @@
 """Oversampling the minority restores the angles of its classifiers.
 
-Fang et al., PNAS 2021 (arXiv:2101.12699), LPM-4. "Restores" is the share of the rise of the minority cosine under
+Fang et al., PNAS 2021 (arXiv:2101.12699). "Restores" is the share of the rise of the minority cosine under
 imbalance that goes away when the minority's samples are repeated R times; margin a half. All networks take the same
 number of steps. Pilots, seeds 0 and 1: .96 and .88 at R = 10, .90 and .85 at R = 70. The accuracy is another matter:
 at R = 70 the test error of the minority fell only from .45 to .40. The control asks the same of networks that take
@@ -19,7 +19,7 @@ CLAIM = Claim(
     title="Oversampling restores the angles",
     statement="Under step imbalance, repeating the minority's samples until classes are balanced takes back more than "
     "half of what the imbalance adds to the mean cosine between minority classifiers.",
-    source="Fang et al., arXiv:2101.12699, section 5 (LPM-4)",
+    source="Fang et al., arXiv:2101.12699",
     quantity="per seed, (imbalanced - oversampled) / (imbalanced - balanced), each the mean cosine over pairs of the 5 "
     "minority rows of the last layer",
     test="superiority",

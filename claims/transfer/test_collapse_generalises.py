@@ -1,6 +1,6 @@
 """Training lowers the CDNV of source samples, of held-out samples of the same classes, and of classes never seen.
 
-Galanti, György & Hutter, ICLR 2022 (arXiv:2112.15121), GAL-1, in the family and with networks of `x1-target-cdnv`. The
+Galanti, György & Hutter, ICLR 2022 (arXiv:2112.15121), in the family and with networks of `x1-target-cdnv`. The
 same features are measured before and after training. Pilots, seeds 0 to 2: after training it is a 20th, a 10th
 and an 8th. The margin is a factor of 2.
 """
@@ -19,7 +19,7 @@ CLAIM = Claim(
     title="Collapse reaches held-out samples and unseen classes",
     statement="Training lowers CDNV by more than a factor of 2 on the source samples, on held-out samples of the "
     "source classes, and on classes never seen.",
-    source="Galanti, György & Hutter, arXiv:2112.15121, section 5 (GAL-1)",
+    source="Galanti, György & Hutter, arXiv:2112.15121",
     quantity="per seed, log10 of the ratio of CDNV before and after training in the last hidden layer: source training "
     "samples, 30 others per source class, 60 target classes",
     test="superiority",

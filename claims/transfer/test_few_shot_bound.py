@@ -1,6 +1,6 @@
 """The bound on few-shot error by directional CDNV holds.
 
-Luthra et al. (arXiv:2603.03530), DIR-1, for 10 shots or more, in the form of their code (`few_shot_bound`); moments are
+Luthra et al. (arXiv:2603.03530), for 10 shots or more, in the form of their code (`few_shot_bound`); moments are
 exact, not estimated. An inequality: what is tested is the least room above the error over cells where the bound says
 something, that is, is below .5. Pilots, seeds 0 and 1: it holds in every cell, with room of .05 or more, and in some of
 them without its leading term, four times the directional CDNV, it would not, which is the control.
@@ -18,7 +18,7 @@ CLAIM = Claim(
     title="Directional CDNV bounds few-shot error",
     statement="With 10 shots or more, the error of nearest centres is at most the bound led by four times the "
     "directional CDNV.",
-    source="Luthra et al., arXiv:2603.03530, and its code (DIR-1)",
+    source="Luthra et al., arXiv:2603.03530, and its code",
     quantity="per seed, the least of bound - error - 3 standard errors over 2 or 5 classes, 10, 100 or 1000 shots and "
     f"CDNVs of .1 and .4, where the bound is below {BELOW}",
     test="superiority",

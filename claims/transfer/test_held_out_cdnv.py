@@ -1,6 +1,6 @@
 """CDNV of held-out samples lies above that of training samples.
 
-Galanti, György & Hutter, ICLR 2022 (arXiv:2112.15121), GAL-3, in the family and with networks of `x1-target-cdnv`: the
+Galanti, György & Hutter, ICLR 2022 (arXiv:2112.15121), in the family and with networks of `x1-target-cdnv`: the
 direction alone. That it is "about one order" is `x6-held-out-order`. Pilots, seeds 0 to 2: 2.8 to
 3.0 times for 30 classes, 1.6 to 1.7 times for 100. The margin, a factor of 1.25, is less than half of that on the log
 scale. As few samples have a lower CDNV than many, there are as many held-out ones as others; before training the two
@@ -20,7 +20,7 @@ CLAIM = Claim(
     title="CDNV of held-out samples is above that of training samples",
     statement="After training, the CDNV of held-out samples of the source classes is more than 1.25 times that of the "
     "training samples.",
-    source="Galanti, György & Hutter, arXiv:2112.15121, figure 1 (GAL-3)",
+    source="Galanti, György & Hutter, arXiv:2112.15121",
     quantity="per seed, log10 of the ratio of CDNV on 30 held-out samples per source class and on the 30 trained on, "
     "last hidden layer",
     test="superiority",

@@ -1,6 +1,6 @@
 """CDNV of held-out samples is "about one order" above that of training samples, as reported.
 
-Galanti, György & Hutter, ICLR 2022 (arXiv:2112.15121), GAL-3, with the networks of `x5-held-out-cdnv`. "About one
+Galanti, György & Hutter, ICLR 2022 (arXiv:2112.15121), with the networks of `x5-held-out-cdnv`. "About one
 order" is nearer to a factor of 10 than to 1 or 100: the log10 of the ratio within .5 of 1. It was expected to be
 refuted here. Pilots, seeds 0 to 2: 2.8 to 3.0 times for 30 classes, 1.6 to 1.7 times for 100.
 """
@@ -18,7 +18,7 @@ CLAIM = Claim(
     title="CDNV of held-out samples is an order above training",
     statement="After training, the CDNV of held-out samples of the source classes is about ten times that of the "
     "training samples: between 10^0.5 and 10^1.5 times.",
-    source="Galanti, György & Hutter, arXiv:2112.15121, as read in Kothapalli et al., TMLR 2023 (GAL-3)",
+    source="Galanti, György & Hutter, arXiv:2112.15121, as read in Kothapalli et al., TMLR 2023",
     quantity="per seed, log10 of the ratio of CDNV on 30 held-out samples per source class and on the 30 trained on, "
     "less 1",
     test="equivalence",

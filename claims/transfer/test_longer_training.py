@@ -1,6 +1,6 @@
 """Training on after the labels are fitted makes the last layer's features transfer worse.
 
-Hui, Belkin & Nakkiran (arXiv:2202.08384), HUI-2: more collapse of the training set can hurt transfer. The runs with
+Hui, Belkin & Nakkiran (arXiv:2202.08384): more collapse of the training set can hurt transfer. The runs with
 cross-entropy of `x7-separation-transfer`: a linear probe of five digits on the features of a network trained on the
 other five, after a twentieth of the epochs, when the labels were fitted in all pilots, and after all of them. Pilots,
 seeds 0 to 2: .004, 0 and .002 of accuracy lost. The margin, half a point, is what would matter; the claim was expected
@@ -19,7 +19,7 @@ CLAIM = Claim(
     title="Longer training makes the last layer transfer worse",
     statement="From when the labels are fitted to the end of training, linear-probe accuracy on other classes falls by "
     "more than half a point.",
-    source="Hui, Belkin & Nakkiran, arXiv:2202.08384 (HUI-2)",
+    source="Hui, Belkin & Nakkiran, arXiv:2202.08384",
     quantity="per seed, probe accuracy in the last hidden layer after a twentieth of the epochs less that after all",
     test="superiority",
     margin=LOSS,

@@ -1,6 +1,6 @@
 """Losses that separate classes more transfer worse.
 
-Kornblith et al., NeurIPS 2021 (arXiv:2010.16402), KOR-1: nine losses on ImageNet, linear probes on eight sets. Here
+Kornblith et al., NeurIPS 2021 (arXiv:2010.16402): nine losses on ImageNet, linear probes on eight sets. Here
 six of them on five digits, drawn by the seed, and a linear probe of the other five from 10 samples each. Pilots, seeds
 0 to 2: rank correlations over the losses of -.94, -.6 and -.99; the margin is less than half of that.
 """
@@ -20,7 +20,7 @@ CLAIM = Claim(
     title="Losses that separate more transfer worse",
     statement="Over losses, class separation R^2 on the source and linear-probe accuracy on other classes are "
     f"anti-correlated: rank correlation below -{MARGIN}.",
-    source="Kornblith et al., arXiv:2010.16402, section 3.2 (KOR-1)",
+    source="Kornblith et al., arXiv:2010.16402",
     quantity="per seed, -1 times the rank correlation over six losses of R^2 of the source training samples in the "
     "last hidden layer and probe accuracy on the target classes",
     test="superiority",

@@ -1,6 +1,6 @@
 """CDNV of classes never seen falls with the number of source classes, at a fixed number of samples per class.
 
-Galanti, György & Hutter, ICLR 2022 (arXiv:2112.15121), GAL-2. Their images are replaced by a family of classes that
+Galanti, György & Hutter, ICLR 2022 (arXiv:2112.15121). Their images are replaced by a family of classes that
 never ends (`ncharness.studies.transfer`), as hard as that of earlier pilots: CDNV .9 and 5-way 5-shot accuracy .91
 after training on 100 classes. All networks take the same number of steps. Pilots, seeds 0 to 2: 5.3 to 6.6 for 3
 classes, 1.9 to 2.1 for 10, 1.1 to 1.3 for 30, .9 for 100. The margin is a fall by a factor of 2, less than half of that
@@ -21,7 +21,7 @@ CLAIM = Claim(
     title="More source classes, lower CDNV of unseen classes",
     statement="At 30 samples per source class, the CDNV of classes never seen falls with the number of source classes, "
     "by more than a factor of 2 from 3 to 100.",
-    source="Galanti, György & Hutter, arXiv:2112.15121, section 5 (GAL-2)",
+    source="Galanti, György & Hutter, arXiv:2112.15121",
     quantity="per seed and number of source classes, -log10 CDNV of 60 target classes, 100 samples of each, in the "
     "last hidden layer",
     test="trend",

@@ -115,7 +115,7 @@ def simplex(classes: int, dim: int) -> Tensor:
 
 
 def dot_regression(scores: Tensor, labels: Tensor) -> Tensor:
-    """(w_y . h - 1)^2 / 2, mean over samples: Yang et al., eq. 9, with features and classifier of length 1."""
+    """(w_y . h - 1)^2 / 2, mean over samples: Yang et al., with features and classifier of length 1."""
     return 0.5 * (scores.gather(1, labels[:, None]) - 1).square().mean()
 
 
