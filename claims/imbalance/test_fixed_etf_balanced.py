@@ -1,0 +1,62 @@
+"""On balanced data a classifier fixed at a simplex ETF loses nothing.
+
+Yang et al., NeurIPS 2022 (arXiv:2203.09081); Zhu et al., NeurIPS 2021 (arXiv:2105.02375). A claim of no
+difference, so an equivalence, within 1.5 points of test accuracy. Pilots on digits, seeds 0 to 3: differences of half
+a point at most. The control puts a learned classifier under a long tail of R = 20 in the place of the fixed one.
+"""
+
+from collections.abc import Callable, Sequence
+
+from ncharness import Run, Verdict, equivalence, study_grid
+from ncharness.claim import Claim, Setting, unfitted
+from ncharness.verdict import SUPPORTED, not_applicable, power
+
+POINTS, ALPHA, SEEDS = 0.015, 0.05, range(1000, 1010)
+CLAIM = Claim(
+    id="i5-etf-balanced",
+    title="A fixed ETF classifier loses nothing on balanced data",
+    statement="On balanced data the test accuracies of networks with a learned classifier and with one fixed at a "
+    "simplex ETF differ by less than 1.5 points.",
+    source="Yang et al., arXiv:2203.09081; Zhu et al., arXiv:2105.02375",
+    quantity="per seed, test error averaged over classes, fixed less learned",
+    test="equivalence",
+    margin=POINTS,
+    alpha=ALPHA,
+    power=power("equivalence", effect=0.002, sd=0.007, n=len(SEEDS), margin=POINTS, alpha=ALPHA),
+    precondition="training error at most 0.01",
+    suite="literature",
+)
+BALANCED = study_grid("imbalance.long_tail", ratio=1, seed=SEEDS)
+SETTINGS = {
+    "small": [
+        Setting(
+            name="digits",
+            eps=None,
+            runs=[*BALANCED, *study_grid("imbalance.long_tail", ratio=1, head="etf", seed=SEEDS)],
+            control_runs=[*BALANCED, *study_grid("imbalance.long_tail", ratio=20, seed=SEEDS)],
+        )
+    ]
+}
+
+
+def judge(runs: Sequence[Run]) -> Verdict:
+    """The first half of the runs against the second, each by seed."""
+    if reason := unfitted(runs):
+        return not_applicable(reason)
+    errors = [run.scalar(split="test") for run in runs]
+    n = len(errors) // 2
+    differences = [other - learned for learned, other in zip(errors[:n], errors[n:], strict=True)]
+    return equivalence(differences, margin=POINTS, alpha=ALPHA)
+
+
+def test_a_fixed_etf_loses_nothing_on_balanced_data(
+    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
+) -> None:
+    trained = runs(setting.runs)
+    assert verdict(lambda _: judge(trained)) == SUPPORTED
+
+
+def test_control_long_tail(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
+    trained = runs(setting.control_runs)
+    control = "A learned classifier under a long tail of R = 20 in the place of the fixed one."
+    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
