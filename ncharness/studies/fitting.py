@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ncharness.probe import capture
 from ncharness.train import epoch_batches
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -87,3 +88,11 @@ def fit(
             value.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         after(epoch + 1)
+
+
+def layer_outputs(network: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
+    """What leaves each hidden layer of an `mlp`, by name, and its outputs as `classifier`, all in eval mode (n, d)."""
+    network.eval()
+    with torch.no_grad(), capture(network, [*hidden(network), "classifier"]) as outputs:
+        network(inputs)
+    return dict(outputs)
