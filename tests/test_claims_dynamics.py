@@ -92,7 +92,7 @@ def test_elasticity_is_that_of_both_early_epochs_with_clean_labels_less_random_o
         for study in module.SETTINGS["small"][0].runs:
             noisy = study.settings["noise"] > 0
             first, second = (random, random) if noisy else clean
-            rows = network_rows(0, ratio=50.0, error=0.7) + network_rows(1, ratio=first, error=0.5)
+            rows = network_rows(0, ratio=1.0 if noisy else 50.0, error=0.7) + network_rows(1, ratio=first, error=0.5)
             rows += network_rows(2, ratio=second * (1 + 1e-4 * (study.seed - 1000)), error=0.6 if noisy else error)
             runs.append(Run(study, tuple(rows)))
         return runs

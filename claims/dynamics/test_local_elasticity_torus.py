@@ -2,8 +2,10 @@
 
 He & Su (arXiv:1910.06943), on their torus: two classes on curves that wind around each other, a network of one hidden
 layer fitted to them, similarity = |change at x'| / |change at x| by a step on x, distance along the circle; only the
-first class. Pilots, seeds 0 and 1: correlation -.95 to -.96 and far/near ratio .01 with ReLU, -.02 to -.07 and
-.96 to .97 linear. The original has 40,960 neurons and 20,000 epochs of SGD; here 1,024 and 800 steps of Adam.
+first class. Pilots, seeds 0 to 4: correlation -.95 to -.96 and far/near ratio .01 with ReLU, -.02 to -.07 and .96 to
+.97 linear. The original has 40,960 neurons and 20,000 epochs of SGD; here 1,024 and 2,000 steps of Adam. With 800
+steps, one of the seeds 1000 to 1005 was left with a training error of .06, and the claim was NOT APPLICABLE; it was
+declared anew with more steps, which pilots chose by the training error, and with seeds that had not been used.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +14,7 @@ from ncharness import Run, Study, Verdict, equivalence, study_grid, superiority
 from ncharness.claim import Claim, Setting
 from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
 
-MARGIN, FLAT, ALPHA, SEEDS = 0.5, 0.3, 0.05, range(1000, 1006)
+MARGIN, FLAT, ALPHA, SEEDS = 0.5, 0.3, 0.05, range(2000, 2006)
 MISSED = (
     1.0 - power("superiority", effect=0.9, sd=0.05, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
     1.0 - power("equivalence", effect=0.05, sd=0.05, n=len(SEEDS), margin=FLAT, alpha=ALPHA),
@@ -37,7 +39,7 @@ CLAIM = Claim(
 
 
 def networks(*, linear: bool) -> list[Study]:
-    return study_grid("local_elasticity.torus", width=1024, steps=800, lr=3e-3, linear=linear, seed=SEEDS)
+    return study_grid("local_elasticity.torus", width=1024, steps=2000, lr=3e-3, linear=linear, seed=SEEDS)
 
 
 SETTINGS = {"small": [Setting(name="torus", eps=None, runs=[*networks(linear=False), *networks(linear=True)])]}
