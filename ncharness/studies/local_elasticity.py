@@ -15,7 +15,7 @@ from ncharness.record import Row, network_rows
 from ncharness.studies.fitting import Loss, fit, mlp
 
 VERSION = 1
-SECONDS = {"torus": 1.0, "impacts": 1.0}
+SECONDS = {"torus": 2.5, "impacts": 1.0}
 
 
 def changes(network: nn.Module, probe: Tensor, target: Tensor, others: Tensor, *, loss: Loss, lr: float) -> Tensor:
