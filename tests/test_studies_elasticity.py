@@ -119,12 +119,12 @@ def test_on_the_torus_a_relu_network_is_elastic_and_a_linear_one_is_not() -> Non
 
 def test_the_ratio_of_impacts_is_that_of_inner_products_in_a_linear_model() -> None:
     labels = torch.arange(12) % 3
-    inputs = math.sqrt(0.8) * functional.one_hot(labels, 4).float()
-    inputs[:, 3] = math.sqrt(0.2)
+    inputs = torch.cat([math.sqrt(0.5) * functional.one_hot(labels), math.sqrt(0.3) * torch.eye(12)], dim=1)
+    inputs = torch.cat([inputs, torch.full((12, 1), math.sqrt(0.2))], dim=1)
     torch.manual_seed(0)
-    network = nn.Linear(4, 3, bias=False)
+    network = nn.Linear(16, 3, bias=False)
     ratio = local_elasticity.impact_ratio(network, inputs, labels, torch.arange(6), lr=1e-3)
-    assert ratio == pytest.approx(5.0, rel=1e-4), "1 within a class, .2 across"
+    assert ratio == pytest.approx(3.5, rel=1e-4), "inner products .7 within a class, 1 with itself, .2 across"
     assert local_elasticity.impact_ratio(network, inputs, torch.arange(12) // 4, torch.arange(6), lr=1e-3) < 1.5
 
 
