@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ncharness.probe import capture
 from ncharness.train import epoch_batches
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -139,3 +140,11 @@ def settle(model: nn.Module, inputs: Tensor) -> None:
     model(inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
+
+
+def layer_outputs(network: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
+    """What leaves each hidden layer of an `mlp`, by name, and its outputs as `classifier`, all in eval mode (n, d)."""
+    network.eval()
+    with torch.no_grad(), capture(network, [*hidden(network), "classifier"]) as outputs:
+        network(inputs)
+    return dict(outputs)
