@@ -1,13 +1,29 @@
-"""Fixtures shared by the tests, and pytester for the tests of the claims' plumbing."""
+"""Fixtures shared by the tests, pytester for the claims' plumbing, and processes for all of the tests together."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 import torch
 
 from ncharness import RunConfig
+from ncharness.parallel import available_cpus
 
 pytest_plugins = ["pytester"]
+MOST_PROCESSES = 4  # each imports torch, and the longest file decides the end
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """`pytest` alone, which means everything, takes the processors there are; what is named runs in one process.
+
+    It comes before pytest-xdist reads its options, and `-n` overrules it; a worker of pytest-xdist starts no others.
+    """
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.usepdb
+    worker = hasattr(config, "workerinput")
+    if everything and not worker and config.getoption("numprocesses", default=0) is None:  # 0: no pytest-xdist
+        config.option.numprocesses = min(available_cpus(), MOST_PROCESSES)
+        config.option.dist = "loadfile"  # what a file builds for all of its tests is built once
+    return (yield)
 
 
 @pytest.fixture(autouse=True)

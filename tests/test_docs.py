@@ -14,14 +14,17 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SOURCES = [
     path.relative_to(ROOT).as_posix()
-    for folder, pattern in (("csrc", "*"), ("ncharness", "*.py"), ("claims", "*.py"))
-    for path in sorted((ROOT / folder).rglob(pattern))
+    for folder, pattern in (("csrc", "*"), ("ncharness", "**/*.py"), ("claims", "*.py"))
+    for path in sorted((ROOT / folder).glob(pattern))
     if path.name not in ("__init__.py", "__main__.py")
 ]
 
 
-@pytest.mark.parametrize("path", SOURCES)
-def test_every_source_file_is_in_the_table_of_files(path: str) -> None:
+SUBJECTS = sorted({f"{path.parent.relative_to(ROOT).as_posix()}/" for path in ROOT.glob("claims/*/test_*.py")})
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *SUBJECTS])
+def test_every_source_file_and_every_subject_of_claims_is_in_the_table_of_files(path: str) -> None:
     assert f"| `{path}` |" in README
 
 

@@ -191,7 +191,7 @@ def steps(cosines, *, ratios=(1, 10, 70), error=0.0, norm=0.7, majority=-0.1):
 
 
 def test_minority_cosines_are_judged_by_their_rise():
-    judge = claim_file("test_minority_cosine").judge
+    judge = claim_file("test_closing_minorities").judge
     assert judge(steps([-0.1, 0.0, 0.15])) == SUPPORTED
     assert judge(steps([-0.1, 0.0, 0.15]), "majority") != SUPPORTED
     assert judge(steps([-0.1, -0.1, -0.05])) == REFUTED
@@ -201,7 +201,7 @@ def test_minority_cosines_are_judged_by_their_rise():
 
 
 def test_minority_collapse_is_judged_by_the_cosine_itself():
-    judge = claim_file("test_minority_collapse").judge
+    judge = claim_file("test_parallel_minorities").judge
     assert judge(steps([0.98], ratios=[70])) == SUPPORTED
     assert judge(steps([0.2], ratios=[70])) == REFUTED
     assert judge(steps([0.98], ratios=[70], norm=1e-3)) == NOT_APPLICABLE
