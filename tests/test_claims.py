@@ -130,6 +130,7 @@ def table_of(root: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_table_csv_and_page_at_the_end(trained_store: Path, tmp_path: Path) -> None:
     folder = write_claims(tmp_path / "claims", epochs=2)
     before = {file: file.stat().st_mtime_ns for file in trained_store.rglob("result.json")}
@@ -178,6 +179,7 @@ def test_outcomes_of_tests_follow_the_verdicts(trained_store: Path, tmp_path: Pa
     ]
 
 
+@pytest.mark.slow
 def test_workers_of_xdist_end_in_the_same_rows(first_table: list[dict[str, str]], tmp_path: Path) -> None:
     fresh = tmp_path / "fresh"
     result = run_pytest(write_claims(tmp_path / "claims", epochs=2), fresh, "-n", "2")
@@ -303,6 +305,7 @@ def test_a_suite_is_run_and_whatever_is_named(
     assert ("mnist needs --data-root" in printed) == (PARTS[0] in passed)
 
 
+@pytest.mark.slow
 def test_a_suite_is_the_same_through_xdist(trained_store: Path, tmp_path: Path) -> None:
     folder = with_paper(tmp_path / "claims")
     result = run_pytest(folder, trained_store, "-n", "1")
@@ -325,6 +328,7 @@ def test_a_row_of_several_parts_and_no_eps(trained_store: Path, tmp_path: Path, 
     assert row["reason"].endswith("; two: SUPPORTED")
 
 
+@pytest.mark.slow
 def test_data_that_is_not_there_is_skipped_with_the_reason_and_not_planned(trained_store: Path, tmp_path: Path) -> None:
     """In processes of their own: torchvision, which looks for the files, cannot be imported twice in one."""
     folder = with_paper(tmp_path / "claims")
@@ -374,6 +378,7 @@ def test_the_plan_of_scale_paper_counts_runs_flops_and_hours(tmp_path: Path) -> 
     assert "bf16 2.9e+17 FLOP  waits for data" in line
 
 
+@pytest.mark.slow
 def test_scale_paper_without_its_data_or_a_published_setting_is_skipped_with_the_reason(tmp_path: Path) -> None:
     printed = run_the_claims(tmp_path / "runs", "--suite", "all", "-rs")
     assert " passed" not in printed
@@ -406,6 +411,7 @@ def test_wrong_options_are_one_clear_line(pytester: pytest.Pytester, arguments: 
     assert line.startswith(message)
 
 
+@pytest.mark.slow
 def test_a_data_set_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> None:
     folder = write_claims(tmp_path / "claims", epochs=2)
     file = folder / "test_numbers.py"
@@ -417,6 +423,7 @@ def test_a_data_set_that_cannot_be_read_is_one_clear_line(tmp_path: Path) -> Non
     assert "Traceback" not in result.stdout
 
 
+@pytest.mark.slow
 def test_killed_interrupted_and_corrupted_it_ends_in_the_same_table(tmp_path: Path) -> None:
     folder, root = write_claims(tmp_path / "claims", epochs=24), tmp_path / "runs"
     environment = {**os.environ, "NCHARNESS_RUNS": str(root)}

@@ -175,6 +175,7 @@ def cluster(tmp_path: Path) -> "Iterator[tuple[str, list[subprocess.Popen[bytes]
             process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_killed_dask_worker_costs_at_most_an_epoch(
     cluster: "tuple[str, list[subprocess.Popen[bytes]]]", config: RunConfig, tmp_path: Path
@@ -283,6 +284,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             daemon.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_cancelled_slurm_job_costs_at_most_an_epoch(
     slurm: Path,

@@ -16,6 +16,7 @@ from ncharness.parallel import available_cpus, ensure, missing
 from ncharness.work import Event, TrainingFailedError
 
 
+@pytest.mark.slow
 def test_two_processes_train_every_run_once_with_the_bits_of_one(tiny: RunConfig, tmp_path: Path) -> None:
     configs, store = grid(tiny, seed=range(4)), Store(tmp_path / "two")
     events: list[Event] = []
@@ -60,6 +61,7 @@ def start(tmp_path: Path, name: str, *, epochs: int, jobs: int = 2) -> subproces
     )
 
 
+@pytest.mark.slow
 def test_two_copies_at_once_share_the_work(tmp_path: Path) -> None:
     copies = [start(tmp_path, name, epochs=40, jobs=1) for name in ("first", "second")]
     outputs = [copy.communicate(timeout=120) for copy in copies]
@@ -68,6 +70,7 @@ def test_two_copies_at_once_share_the_work(tmp_path: Path) -> None:
     assert sum(int(out) for out, _ in outputs) == 3 * 41
 
 
+@pytest.mark.slow
 def test_workers_of_a_killed_parent_end_and_leave_checkpoints(tmp_path: Path) -> None:
     parent, store = start(tmp_path, "killed", epochs=100_000, jobs=1), Store(tmp_path / "runs")
     configs = [RunConfig(depth=2, width=16, n_train=200, epochs=100_000, measurements=3, seed=s) for s in range(3)]
@@ -91,6 +94,7 @@ def wait_for(condition: "object", seconds: float = 90) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_interrupting_stops_the_workers_and_keeps_the_epochs(tmp_path: Path) -> None:
     parent, store = start(tmp_path, "interrupted", epochs=100_000), Store(tmp_path / "runs")
     configs = [RunConfig(depth=2, width=16, n_train=200, epochs=100_000, measurements=3, seed=s) for s in range(3)]
@@ -108,6 +112,7 @@ def test_a_run_that_cannot_be_trained_is_one_clear_line(tiny: RunConfig, tmp_pat
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_reported(tiny: RunConfig, tmp_path: Path) -> None:
     def kill(event: Event) -> None:
         for worker in multiprocessing.active_children():
@@ -118,6 +123,7 @@ def test_a_killed_worker_is_reported(tiny: RunConfig, tmp_path: Path) -> None:
         ensure(Store(tmp_path), [tiny.replace(epochs=2000)], jobs=1, on_event=kill)
 
 
+@pytest.mark.slow
 def test_the_run_of_a_killed_worker_is_taken_over(tiny: RunConfig, tmp_path: Path) -> None:
     killed: list[int] = []
 

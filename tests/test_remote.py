@@ -330,6 +330,7 @@ def test_an_executor_that_is_broken_for_good_is_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_pool_that_breaks_is_made_again(config: RunConfig, tmp_path: Path) -> None:
     store, config, pools = Store(tmp_path / "shared"), config.replace(epochs=200), list[ProcessPoolExecutor]()
     stopped_at: list[int] = []

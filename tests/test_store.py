@@ -124,6 +124,7 @@ def test_a_stopped_run_resumes_to_the_same_rows(store: Store, config: RunConfig,
     assert not (other.path(config) / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_at_most_the_epoch_in_progress(tmp_path: Path) -> None:
     config = RunConfig(depth=3, width=16, n_train=200, epochs=400, measurements=3)
     code = f"from ncharness import *; Store({str(tmp_path)!r}).train(RunConfig.from_dict({config.to_dict()!r}))"

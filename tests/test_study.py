@@ -76,6 +76,7 @@ def test_carrying_out_is_repeatable_and_leaves_the_callers_random_state_alone() 
     assert carry_out(small(seed=1)) != first
 
 
+@pytest.mark.slow
 def test_the_store_keeps_studies_and_the_workers_carry_them_out(tmp_path: Path) -> None:
     store, wanted = Store(tmp_path), [small(seed=seed) for seed in range(3)]
     assert store.status(wanted[0]).state == "missing"
