@@ -18,7 +18,10 @@ from ncharness.panels import Drawn
 from ncharness.record import Run
 from ncharness.report import ClaimRow, count, counts, interval, number, p_value
 
-SCALES = {"small": "digits and MNIST-1D, not the published settings", "paper": "the published settings"}
+SCALES = {
+    "small": "small networks on small or generated data, not the published settings",
+    "paper": "the published settings",
+}
 ABOUT = (
     "Claims of the literature on effective depth and neural collapse, each tested on networks trained for it, with "
     "margin, error rate and number of seeds fixed before any run. A claim that does not hold here stands as plainly as "

@@ -129,7 +129,7 @@ def test_the_page_says_everything_about_every_claim(whole):
         assert words in text
     assert "2 verdicts: 1 SUPPORTED, 1 NOT APPLICABLE; controls: 1 ok, 0 FAILED" in text
     assert "control ok: REFUTED" in text
-    assert "scale small: digits and MNIST-1D, not the published settings" in text
+    assert "scale small: small networks on small or generated data, not the published settings" in text
 
 
 def test_the_page_lists_the_runs_with_their_fit_and_where_they_come_from():
