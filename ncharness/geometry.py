@@ -9,6 +9,7 @@ Two centred rows are always a simplex ETF: with C = 2, NC2 about the mean holds 
 """
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Literal
 
@@ -142,7 +143,11 @@ def minority_spread(weight: Array, minority: Sequence[int]) -> Tensor:
 
 
 def _minority(weight: Array, minority: Sequence[int]) -> tuple[Tensor, Tensor]:
-    rows, chosen = as_rows(weight, "weight"), sorted(minority)
+    rows = as_rows(weight, "weight")
+    try:
+        chosen = sorted(operator.index(one) for one in minority)
+    except TypeError:
+        raise TypeError(f"minority: expected a sequence of integers, the classes, got {minority!r}") from None
     if len(set(chosen)) != len(chosen) or len(chosen) < 2:
         raise ValueError(f"minority: expected at least two different classes, got {list(minority)!r}")
     if chosen[0] < 0 or chosen[-1] >= len(rows):

@@ -5,9 +5,11 @@ import importlib
 import inspect
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
 
 Setting: TypeAlias = bool | int | float | str
@@ -36,22 +38,24 @@ class Study:
         except TypeError as error:
             raise TypeError(f"settings of {self.experiment}: {error}") from None
         bound.apply_defaults()
-        for name, value in bound.arguments.items():
-            if not isinstance(value, bool | int | float | str):
-                raise TypeError(f"settings: expected {name} to be a number, a word or a bool, got {value!r}")
-        object.__setattr__(self, "settings", dict(sorted(bound.arguments.items())))
+        kinds = inspect.get_annotations(self.function(), eval_str=True)
+        settled = {name: _settled(name, value, kinds[name]) for name, value in sorted(bound.arguments.items())}
+        object.__setattr__(self, "settings", MappingProxyType(settled))
 
     def __hash__(self) -> int:
         return hash(self.key())
 
     def function(self) -> Any:
         """The experiment: takes the settings by keyword and returns rows, with torch's generator seeded around it."""
-        module, _, name = self.experiment.partition(".")
+        module, _, name = str(self.experiment).partition(".")
         try:
-            found = getattr(importlib.import_module(f"ncharness.studies.{module}"), name)
+            found = importlib.import_module(f"ncharness.studies.{module}")
+            known = name in found.SECONDS
         except (ModuleNotFoundError, AttributeError):
-            raise ValueError(f"experiment: expected module.function of studies, got {self.experiment!r}") from None
-        return found
+            known = False
+        if not known:
+            raise ValueError(f"experiment: expected module.function of studies, got {self.experiment!r}")
+        return getattr(found, name)
 
     def _of_module(self, name: str) -> Any:
         return getattr(inspect.getmodule(self.function()), name)
@@ -89,6 +93,16 @@ def study_grid(experiment: str, *, seed: Iterable[int], **axes: Any) -> list[Stu
         for combination in itertools.product(*values)
         for one in seed
     ]
+
+
+def _settled(name: str, value: object, kind: type) -> Setting:
+    """The value as the experiment takes it: 1 and 1.0 are one setting of a number with one key."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind or (isinstance(value, float) and not math.isfinite(value)):
+        word = {bool: "True or False", int: "an integer", float: "a finite number", str: "a word"}[kind]
+        raise TypeError(f"settings: expected {name} to be {word}, got {value!r}")
+    return value  # type: ignore[return-value]  # of the annotated kind, one of the four
 
 
 def _short(value: Setting) -> str:

@@ -257,3 +257,13 @@ def test_minority_classes_that_are_none_are_refused(minority):
 def test_bad_arguments_are_named(error, message, call):
     with pytest.raises(error, match=message):
         call(np.eye(3))
+
+
+@pytest.mark.parametrize("minority", [[3.9, 5.0], 2, None, "ab"])
+def test_minority_classes_are_integers(minority: object) -> None:
+    with pytest.raises(TypeError, match="minority: expected a sequence of integers, the classes, got"):
+        minority_cosine(np.eye(6), minority)  # type: ignore[arg-type]
+
+
+def test_minority_classes_may_be_a_tensor() -> None:
+    assert float(minority_cosine(np.eye(6), torch.tensor([4, 5]))) == 0.0  # type: ignore[arg-type]

@@ -32,6 +32,13 @@ def test_defaults_are_filled_in_and_do_not_change_the_key() -> None:
     assert len({bare.key(), small().key(), small(seed=1).key(), small(dim=5).key(), RunConfig().key()}) == 5
 
 
+def test_a_whole_number_and_an_integer_are_one_setting_that_nobody_changes() -> None:
+    assert small(feature_decay=1) == small(feature_decay=1.0)
+    assert small(feature_decay=1).key() == small(feature_decay=1.0).key()
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        small().settings["dim"] = 9  # type: ignore[index]
+
+
 def test_the_key_changes_with_the_version_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
     before = small().key()
     monkeypatch.setattr(subject, "VERSION", 99)
@@ -44,7 +51,9 @@ def test_the_name_tells_what_is_no_default() -> None:
     assert Study(experiment="unconstrained.minimum").name() == "unconstrained.minimum-s0"
 
 
-@pytest.mark.parametrize("experiment", ["unconstrained.nothing", "nothing.minimum", "unconstrained", "", "."])
+@pytest.mark.parametrize(
+    "experiment", ["unconstrained.nothing", "unconstrained.minimise", "nothing.minimum", "unconstrained", "", "."]
+)
 def test_an_experiment_that_is_none_is_refused(experiment: str) -> None:
     with pytest.raises(ValueError, match=r"experiment: expected module\.function of studies, got"):
         Study(experiment=experiment)
@@ -53,8 +62,16 @@ def test_an_experiment_that_is_none_is_refused(experiment: str) -> None:
 def test_settings_and_seeds_that_do_not_fit_are_refused() -> None:
     with pytest.raises(TypeError, match=r"settings of unconstrained.minimum: .*'clases'"):
         small(clases=3)
-    with pytest.raises(TypeError, match="settings: expected classes to be a number"):
-        small(classes=[3])
+    for name, value, word in (
+        ("classes", [3], "an integer"),
+        ("classes", 3.0, "an integer"),
+        ("classes", True, "an integer"),
+        ("feature_decay", float("nan"), "a finite number"),
+        ("feature_decay", "much", "a finite number"),
+        ("feature_decay", True, "a finite number"),
+    ):
+        with pytest.raises(TypeError, match=f"settings: expected {name} to be {word}, got"):
+            small(**{name: value})
     for seed in (-1, True, 1.0):
         with pytest.raises(ValueError, match="seed: expected an integer of at least 0"):
             small(seed=seed)  # type: ignore[arg-type]
