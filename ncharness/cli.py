@@ -208,7 +208,7 @@ def _print_runs(entries: Sequence[tuple[Path, Run | None, str]]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("run", overflow="fold")
     table.add_column("key", no_wrap=True)
-    for heading in ("train", "test", *(f"d {eps:g}" for eps in EPS_SWEEP)):
+    for heading in ("train error", "test error", *(f"d {eps:g}" for eps in EPS_SWEEP)):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("state", overflow="fold")
     for path, run, detail in entries:
@@ -301,7 +301,8 @@ def _figure1(options: argparse.Namespace) -> int:
         print(path)
     if not written:
         asked = f"CONV-L-{options.width or 'H'} on {options.data} with clean labels and a published L"
-        print(f"ncharness figure1: there are no runs of {asked} in {store.root}; {recipe()}", file=sys.stderr)
+        how = f"the published ones are those of `{recipe()}`"
+        print(f"ncharness figure1: there are no runs of {asked} in {store.root}; {how}", file=sys.stderr)
     return 0 if written else 1
 
 
