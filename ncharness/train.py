@@ -102,7 +102,7 @@ def _train_epoch(
                 scores = forward(inputs)
             loss = functional.cross_entropy(scores.float(), labels)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's
             optimizer.step()
             total += loss.detach().double() * len(labels)  # on the device, which need not be waited for
     return float(total) / len(data.train_y)

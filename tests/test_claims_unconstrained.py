@@ -140,7 +140,7 @@ def test_over_regularised_minimisers_are_zero_beyond_the_threshold_only() -> Non
     assert module.judge(made(module, rows), module.BELOW) == REFUTED
     assert module.judge(made(module, {"size": 1.0, "norm_error": 1e-6})) == REFUTED
     assert module.judge(made(module, {"size": 1e-6, "norm_error": 0.1})) == REFUTED
-    assert module.judge(made(module, {**rows(made(module, {})[0].config), "gradient": 1e-3})) == NOT_APPLICABLE  # type: ignore[arg-type]
+    assert module.judge(made(module, {**rows(made(module, {})[0].config), "gradient": 1e-3})) == NOT_APPLICABLE
 
 
 def test_minority_collapse_is_on_both_sides_of_the_threshold() -> None:

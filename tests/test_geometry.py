@@ -262,8 +262,8 @@ def test_bad_arguments_are_named(error, message, call):
 @pytest.mark.parametrize("minority", [[3.9, 5.0], 2, None, "ab"])
 def test_minority_classes_are_integers(minority: object) -> None:
     with pytest.raises(TypeError, match="minority: expected a sequence of integers, the classes, got"):
-        minority_cosine(np.eye(6), minority)  # type: ignore[arg-type]
+        minority_cosine(np.eye(6), minority)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_minority_classes_may_be_a_tensor() -> None:
-    assert float(minority_cosine(np.eye(6), torch.tensor([4, 5]))) == 0.0  # type: ignore[arg-type]
+    assert float(minority_cosine(np.eye(6), torch.tensor([4, 5]))) == 0.0  # type: ignore[arg-type]  # as any iterable may be

@@ -36,7 +36,7 @@ def test_a_whole_number_and_an_integer_are_one_setting_that_nobody_changes() -> 
     assert small(feature_decay=1) == small(feature_decay=1.0)
     assert small(feature_decay=1).key() == small(feature_decay=1.0).key()
     with pytest.raises(TypeError, match="does not support item assignment"):
-        small().settings["dim"] = 9  # type: ignore[index]
+        small().settings["dim"] = 9  # type: ignore[index]  # wrong on purpose
 
 
 def test_the_key_changes_with_the_version_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_settings_and_seeds_that_do_not_fit_are_refused() -> None:
             small(**{name: value})
     for seed in (-1, True, 1.0):
         with pytest.raises(ValueError, match="seed: expected an integer of at least 0"):
-            small(seed=seed)  # type: ignore[arg-type]
+            small(seed=seed)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_grid_is_every_combination_with_every_seed() -> None:

@@ -85,7 +85,7 @@ def fit(
         for batch in epoch_batches(len(labels), batch_size):
             value = loss(model(inputs[batch]), labels[batch])
             optimizer.zero_grad()
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()  # type: ignore[no-untyped-call]  # torch's
             optimizer.step()
         after(epoch + 1)
 
@@ -111,7 +111,7 @@ def fit_whole(
         solver.zero_grad()
         squares = torch.stack([parameter.square().sum() for parameter in moved]).sum()
         value = loss(model(inputs), labels) + 0.5 * weight_decay * squares
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]  # torch's
         return value
 
     after(0)
@@ -119,7 +119,7 @@ def fit_whole(
         if epoch % 20 == 0:  # a new line search gets on where rounding ended the last one
             solver = torch.optim.LBFGS(moved, max_iter=1, history_size=20, line_search_fn="strong_wolfe")
         model.train()
-        solver.step(closure)  # type: ignore[no-untyped-call]
+        solver.step(closure)  # type: ignore[no-untyped-call]  # torch's
         settle(model, inputs)
         after(epoch + 1)
     model.train()

@@ -63,7 +63,7 @@ def margin(
                 first = step
             rows += network_rows(step, loss=loss.detach(), margin=normalised(network, inputs, labels))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's
         optimizer.step()
     return [*rows, *network_rows(steps, first_separated=first)]
 

@@ -38,7 +38,7 @@ def origin(
         return functional.cross_entropy(scores, labels) + 0.5 * squares
 
     zero = torch.zeros(sum(sizes), dtype=torch.float64)
-    hessian = torch.autograd.functional.hessian(objective, zero)  # type: ignore[no-untyped-call]
+    hessian = torch.autograd.functional.hessian(objective, zero)  # type: ignore[no-untyped-call]  # torch's
     mean, half = (weight_decay + feature_decay) / 2, (weight_decay - feature_decay) / 2
     point = torch.randn(sum(sizes), dtype=torch.float64).mul_(0.1).requires_grad_()
     loss, gradient = minimise(lambda: objective(point), [point])

@@ -24,7 +24,7 @@ def changes(network: nn.Module, probe: Tensor, target: Tensor, others: Tensor, *
     The network is left as it was.
     """
     moved = copy.deepcopy(network)
-    loss(moved(probe), target).backward()  # type: ignore[no-untyped-call]
+    loss(moved(probe), target).backward()  # type: ignore[no-untyped-call]  # torch's
     with torch.no_grad():
         before = moved(others)
         for parameter in moved.parameters():

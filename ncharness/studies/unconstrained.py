@@ -38,12 +38,12 @@ def minimise(objective: Callable[[], Tensor], variables: Sequence[Tensor], *, ro
     def closure() -> Tensor:
         solver.zero_grad()
         value = objective()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]  # torch's
         return value
 
     before = float("inf")
     for _ in range(rounds):  # a new line search gets on where rounding ended the last one
-        solver.step(closure)  # type: ignore[no-untyped-call]
+        solver.step(closure)  # type: ignore[no-untyped-call]  # torch's
         value = closure()
         steepest = max(float(one.grad.abs().max()) for one in variables if one.grad is not None)
         if steepest < 1e-10 or float(value.detach()) >= before:
