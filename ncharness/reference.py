@@ -58,6 +58,7 @@ def class_scores(features: Tensor, labels: Tensor | None, means: Tensor, gram: b
     shift = means[active].mean(dim=0) if bool(active.any()) else torch.zeros_like(means[0])
     centred = torch.where(active[:, None], means - shift, 0.0)
     sq_norm = torch.where(active, centred.square().sum(dim=1), torch.inf)  # an inactive class is infinitely far
+    first = _first_of_equal(means)
     cross = centred @ centred.T
     nearest = features.new_empty(features.shape[0], dtype=torch.int64)
     side = n_classes if gram else 0
@@ -65,7 +66,8 @@ def class_scores(features: Tensor, labels: Tensor | None, means: Tensor, gram: b
     for rows in _chunks(features):
         x = features[rows].double()
         dots = (x - shift) @ centred.T
-        found = (sq_norm - 2 * dots).argmin(dim=1)  # torch's argmin returns the first minimum on the CPU
+        # A product may add the terms of equal columns in different orders, so equal means may differ in the last bit.
+        found = first[(sq_norm - 2 * dots).argmin(dim=1)]  # torch's argmin returns the first minimum on the CPU
         usable = (x - shift).square().sum(dim=1).isfinite() & active.any()
         nearest[rows] = torch.where(usable, found, -1)
         if gram:
@@ -76,6 +78,13 @@ def class_scores(features: Tensor, labels: Tensor | None, means: Tensor, gram: b
             between = torch.where(active, residual - residual.gather(1, y[:, None]), 0.0)
             directional.index_add_(0, y, between.square())
     return nearest, gram_out, directional
+
+
+def _first_of_equal(means: Tensor) -> Tensor:
+    """(C,) int64: the lowest index of a class with the same mean."""
+    same = torch.unique(means, dim=0, return_inverse=True)[1]
+    index = torch.arange(len(means), device=means.device)
+    return index.scatter_reduce(0, same, index, "amin", include_self=False)[same]
 
 
 def measure(features: Tensor, labels: Tensor, n_classes: int, gram: bool) -> tuple[Tensor, ...]:

@@ -79,7 +79,7 @@ def nc1(
     `centre="samples"` takes the mean of the samples for g (Zhu et al. 2021); `weights="samples"` weighs classes by
     n_c/n in Sigma_B (He & Su). `rank` keeps that many leading directions, C - 1 as an SVD cut there does, and warns
     (RuntimeWarning) where one of them is below the cut-off: with class means that nearly coincide the pseudo-inverse
-    reports a false collapse, this a large number, and `between_rank` says which it is.
+    reports a false collapse, this a large or infinite number, and `between_rank` says which it is.
     """
     _check_square("gram", gram, stats)
     filled = stats.count > 0
@@ -101,7 +101,7 @@ def nc1(
     if not measurable(between):  # too large to square
         return undefined(means)
     values, vectors = torch.linalg.eigh(between)
-    kept = values > NC1_RTOL * values[-1]
+    kept = clear = values > NC1_RTOL * values[-1]
     if rank is not None:
         if int(kept.sum()) < rank:
             warnings.warn(
@@ -112,7 +112,9 @@ def nc1(
         kept = torch.arange(n, device=means.device) >= n - rank
     along = (vectors * (within @ vectors)).sum(dim=0).clamp_min(0.0)  # v_k^T G v_k, at least 0 as G is a Gram
     ratios = along[kept] / values[kept].clamp_min(0.0).square()
-    total: Tensor = torch.where(along[kept] == 0, 0.0, ratios).sum()
+    # Below the cut-off both are rounding, and a 0 there says nothing, unless there is no variability at all.
+    lost = ~clear[kept] & bool(within.any())
+    total: Tensor = torch.where(along[kept] == 0, torch.where(lost, torch.inf, 0.0), ratios).sum()
     return total if per_class else n * total
 
 
