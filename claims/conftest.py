@@ -51,6 +51,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="training processes side by side (default: one per processor, one on a GPU); with --executor, runs "
         "submitted at a time (default: all)",
     )
+    group.addoption(
+        "--together",
+        type=int,
+        help="most networks of one shape that are trained as one program (default: 1; on a GPU as many as fill it)",
+    )
     group.addoption("--executor", default="processes", help=f"who trains: {NAMES} (default: processes)")
     group.addoption(
         "--device", help=f"where to train: {devices.NAMES} (default: cuda at scale paper where there is one, else cpu)"
@@ -60,12 +65,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    jobs, root = config.getoption("--jobs"), config.getoption("--data-root")
+    root = config.getoption("--data-root")
     for option, allowed in (("--scale", SCALES), ("--suite", SUITES)):
         if (value := config.getoption(option)) not in allowed:
             raise pytest.UsageError(f"{option}: expected {' or '.join(allowed)}, got {value!r}")
-    if jobs is not None and jobs < 1:
-        raise pytest.UsageError(f"--jobs: expected at least 1, got {jobs}")
+    for option in ("--jobs", "--together"):
+        if (value := config.getoption(option)) is not None and value < 1:
+            raise pytest.UsageError(f"{option}: expected at least 1, got {value}")
     if root is not None and not root.is_dir() and not config.getoption("--download"):
         raise pytest.UsageError(f"--data-root: there is no directory {root}; name another, or add --download")
     try:
@@ -171,7 +177,15 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     kind, at_once = devices.check(device(config), here=False).type, jobs(config) or 1
     there = planned(session)
     elsewhere = {why: missing(Store(), configs) for why, configs in waiting.items() if configs}
-    lines = plan(Store(), there, tests=len(session.items), device=kind, at_once=at_once, waiting=elsewhere)
+    lines = plan(
+        Store(),
+        there,
+        tests=len(session.items),
+        device=kind,
+        at_once=at_once,
+        together=config.getoption("--together"),
+        waiting=elsewhere,
+    )
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
         console.print(line)
@@ -204,7 +218,15 @@ def trained(request: pytest.FixtureRequest) -> dict[str, Run]:
             opened(config.getoption("--executor"), store.root / ".slurm") as executor,
             progress_line(missing(store, configs)) as on_event,
         ):
-            return ensure(store, configs, jobs=jobs(config), source=source, on_event=on_event, executor=executor)
+            return ensure(
+                store,
+                configs,
+                jobs=jobs(config),
+                source=source,
+                on_event=on_event,
+                executor=executor,
+                together=config.getoption("--together"),
+            )
     except (TrainingFailedError, OSError) as error:
         why = str(error)
     except KeyboardInterrupt as stopped:

@@ -1,6 +1,7 @@
 """Augmentation of training images, drawn by epoch and sample and carried out on the device where the images are."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,15 @@ def draw(kind: str, n: int, *, seed: int, device: torch.device) -> Draws:
     widest = math.radians(DEGREES) if kind == "code" else 0.0
     angle = (2.0 * torch.rand(n, generator=generator) - 1.0) * widest
     return Draws(shift.to(device), flip.to(device), angle.to(device))
+
+
+def joined(draws: Sequence[Draws]) -> Draws:
+    """Those of several sets of images, one behind the other."""
+    return Draws(
+        torch.cat([each.shift for each in draws]),
+        torch.cat([each.flip for each in draws]),
+        torch.cat([each.angle for each in draws]),
+    )
 
 
 def darkest(images: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ncharness import bench, models, ops
 from ncharness.bench import Floor
-from ncharness.bench_sections import OFFSET, Row, Settings, Table, Target, two_sweeps, with_times
+from ncharness.bench_sections import two_sweeps
+from ncharness.bench_tables import OFFSET, Row, Settings, Table, Target, with_times
+from ncharness.bench_together import together
 from ncharness.contenders import (
     Answer,
     Shape,
@@ -80,10 +82,11 @@ class Clock:
 
 
 def run(settings: Settings, device: torch.device) -> Iterator[Table]:
-    """A table for each goal, then one for a whole network."""
+    """A table for each goal, then one for a whole network, and those of networks trained together."""
     for asked, goal in GOALS:
         yield kernels(settings, settings.sized(asked), goal, device)
     yield layers(settings, device)
+    yield from together(settings, device)
 
 
 def ours(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, ...]:

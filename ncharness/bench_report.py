@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ncharness.bench import CLEAR
-from ncharness.bench_sections import Row, Settings, Table, Target
+from ncharness.bench_tables import Row, Settings, Table, Target
 from ncharness.contenders import CONTENDERS
 from ncharness.provenance import facts
 

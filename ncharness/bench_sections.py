@@ -3,104 +3,28 @@
 import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ncharness import bench, models, ops
-from ncharness.bench import Errors, Floor, FloorProbe
+from ncharness.bench import Floor, FloorProbe
+from ncharness.bench_tables import GOALS, OFFSET, Row, Settings, Table, Target, with_times
+from ncharness.bench_together import together
 from ncharness.contenders import CONTENDERS, Contender, Shape, ours
 from ncharness.data import load
 from ncharness.metrics import measure
 from ncharness.probe import measure_layers
 from ncharness.stats import ClassStats
 
-OFFSET = 1e4
-QUICK = 8
-"""A quick run takes one row in so many, and judges no target."""
 HALF_SHARE, GRAM_SHARE, DOUBLE_FLOORS = 0.65, 1.35, 1.3
 LAYER_SWEEPS, STREAM_READS = 1.15, 1.5
 
 
 IDIOM = "torch index_add"
 """The torch idiom that the targets were set against; the table shows faster ones, which are less exact or more work."""
-
-
-class Goal(NamedTuple):
-    """What is asked of ours at a shape: at most so many floors, so many times as fast as IDIOM and as any package."""
-
-    floors: float | None
-    torch: float
-    package: float | None
-
-
-GOALS = {
-    Shape(200_000, 512, 10): Goal(1.20, 9, 15),
-    Shape(200_000, 512, 100): Goal(1.25, 4, 10),
-    Shape(50_000, 2048, 1000): Goal(1.25, 1.2, 2),
-    Shape(4_000, 25_600, 10): Goal(1.25, 8, None),
-    Shape(1_000_000, 64, 10): Goal(1.3, 11, None),
-    Shape(128, 512, 10): Goal(None, 4, 10),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One way of doing it. None for what was not measured; `notes` say why."""
-
-    name: str
-    seconds: float | None = None
-    over_floor: float | None = None
-    over_ours: float | None = None  # how many times as long as the first row takes
-    extra_bytes: int | None = None
-    errors: Errors | None = None
-    offset_errors: Errors | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Target:
-    """A number and what it should be: at most `bound`, or at least. No value: it could not be measured."""
-
-    quantity: str
-    value: float | None
-    bound: float
-    at_least: bool = False
-
-    @property
-    def met(self) -> bool | None:
-        if self.value is None:
-            return None
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
-
-
-@dataclass(frozen=True)
-class Table:
-    section: str
-    title: str
-    caption: str  # what the floor is, in words and numbers
-    rows: tuple[Row, ...]
-    targets: tuple[Target, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a benchmark is run. `shapes` and `ways` are those of the section `kernels`, `ours` always among them."""
-
-    rounds: int = 7
-    n_threads: int = 2
-    quick: bool = False
-    shapes: tuple[Shape, ...] = tuple(GOALS)
-    ways: tuple[Contender, ...] = CONTENDERS
-    data_root: Path | None = None
-    on_step: Callable[[str], None] = lambda _: None
-
-    def sized(self, shape: Shape) -> Shape:
-        return shape._replace(n=min(shape.n, max(shape.n // QUICK, 2 * shape.C, 128))) if self.quick else shape
 
 
 def parse_shape(text: str) -> Shape:
@@ -167,16 +91,6 @@ def accuracy_and_memory(way: Contender, shape: Shape, *, n_threads: int) -> Row:
         return replace(row, extra_bytes=bench.extra_bytes(way.run, shape, n_threads=n_threads))
     except ChildProcessError as error:  # such as by the kernel, which was short of memory
         return replace(row, notes=(str(error),))
-
-
-def with_times(row: Row, times: Sequence[float], floors: Sequence[Floor], our_times: Sequence[float] = ()) -> Row:
-    """Medians over rounds; ratios are taken within rounds first."""
-    return replace(
-        row,
-        seconds=statistics.median(times),
-        over_floor=bench.median_ratio(times, [floor.seconds for floor in floors]),
-        over_ours=bench.median_ratio(times, our_times) if our_times else None,
-    )
 
 
 def memory_bound(shape: Shape, n_threads: int) -> int:
@@ -278,7 +192,7 @@ def scaling(settings: Settings) -> Iterator[Table]:
 
 def layers(settings: Settings) -> Iterator[Table]:
     """`measure_layers` against two plain forward sweeps of the same network over the same batches."""
-    n = 10_000 // QUICK if settings.quick else 10_000
+    n = settings.fewer(10_000)
     root = settings.data_root or os.environ.get("NCHARNESS_DATA")
     generator = torch.Generator().manual_seed(0)
     if root:
@@ -403,4 +317,5 @@ SECTIONS: dict[str, Callable[[Settings], Iterator[Table]]] = {
     "scaling": scaling,
     "layers": layers,
     "stream": stream,
+    "together": together,
 }

@@ -94,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help=f"processes side by side ({available_cpus()}); of an executor, runs submitted at a time (all)",
     )
+    train.add_argument(
+        "--together",
+        type=int,
+        help="most networks of one shape that are trained as one program (1; on a GPU as many as fill it)",
+    )
     train.add_argument("--executor", default="processes", help=f"who trains: {EXECUTORS} (%(default)s)")
     train.add_argument("--device", default="cpu", help=f"where: {devices.NAMES} (%(default)s)")
     train.set_defaults(command=_train)
@@ -134,7 +139,7 @@ def _add_bench(verbs: Any) -> None:
         "sections",
         nargs="*",
         metavar="section",
-        help="kernels (the default), dtypes, gram, scaling, layers, stream; all: every one of them",
+        help="kernels (the default), dtypes, gram, scaling, layers, stream, together; all: every one of them",
     )
     bench.add_argument("--shape", help="of kernels, rows x features x classes: 200kx512x10,128x512x10 (six shapes)")
     bench.add_argument("--ways", help="of kernels, to compare ours with: 'torch index_add,faiss' and so on (all ten)")
@@ -180,15 +185,24 @@ def _parsed(name: str, default: Any, text: str) -> Any:
 
 def _train(options: argparse.Namespace) -> int:
     store, configs = Store(), configs_from(options)
-    if options.jobs is not None and options.jobs < 1:
-        raise ValueError(f"--jobs: expected at least 1, got {options.jobs}")
+    for name in ("jobs", "together"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise ValueError(f"--{name}: expected at least 1, got {value}")
     devices.check(options.device, here=options.executor == "processes")
     source = Source(options.data_root, options.download, options.device)
     with (
         opened(options.executor, store.root / ".slurm") as executor,
         progress_line(missing(store, configs)) as on_event,
     ):
-        runs = ensure(store, configs, jobs=options.jobs, source=source, on_event=on_event, executor=executor)
+        runs = ensure(
+            store,
+            configs,
+            jobs=options.jobs,
+            source=source,
+            on_event=on_event,
+            executor=executor,
+            together=options.together,
+        )
     _print_runs([(store.path(run.config), run, "") for run in runs.values()])
     return 0
 
@@ -360,7 +374,7 @@ def _bound(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from ncharness import bench_report, bench_sections  # of no use to the other commands
+    from ncharness import bench_report, bench_sections, bench_tables  # of no use to the other commands
 
     if options.device != "cpu":
         return _bench_device(options)
@@ -373,7 +387,7 @@ def _bench(options: argparse.Namespace) -> int:
             raise ValueError(f"--{name}: expected at least 1, got {getattr(options, name)}")
     if options.json is not None and not options.json.resolve().parent.is_dir():
         raise ValueError(f"--json: expected a path in a folder that exists, got {options.json}")
-    settings = bench_sections.Settings(
+    settings = bench_tables.Settings(
         rounds=options.rounds, n_threads=options.threads, quick=options.quick, data_root=options.data_root
     )
     if options.shape is not None:
@@ -387,7 +401,7 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _bench_device(options: argparse.Namespace) -> int:
-    from ncharness import bench_cuda, bench_report, bench_sections
+    from ncharness import bench_cuda, bench_report, bench_tables
 
     try:
         device = torch.device(options.device)
@@ -401,7 +415,7 @@ def _bench_device(options: argparse.Namespace) -> int:
         raise ValueError(f"--device: expected cpu or cuda, and {why}")
     if ops.backend(device).name != "cuda":
         raise ValueError(f"--device: {ops.backend(device).reason}")
-    settings = bench_sections.Settings(rounds=options.rounds, quick=options.quick)
+    settings = bench_tables.Settings(rounds=options.rounds, quick=options.quick)
     about = bench_report.provenance("ncharness " + shlex.join(options.arguments), settings)
     about["machine"] |= bench_cuda.card(device)
     path = options.json or Path("benchmarks") / f"{re.sub(r'[^a-z0-9]+', '-', about['machine']['card'].lower())}.json"

@@ -17,6 +17,8 @@ from ncharness.study import Study
 
 ASSUMED_RATES = {"float32": 2.5e13, "bf16": 2e14}
 """FLOP per second that a data-centre GPU of the 2020s is ASSUMED to sustain; nothing here has been measured on one."""
+ASSUMED_STEP = 1e-3
+"""Seconds that a training step is ASSUMED to take there at the least, for its launches: those of ten layers or so."""
 _RESNET18 = 5.6e8
 """Multiplications of a ResNet-18 with the CIFAR stem for one image of 32 x 32 pixels: for want of more, of any such."""
 
@@ -43,12 +45,10 @@ def flops(config: RunConfig) -> Flops | None:
 
     None where the data's sizes are not known, and for torchvision's networks.
     """
-    known = sizes(config)
-    if known is None or config.arch not in ARCHS:
+    known, step = sizes(config), step_flops(config)
+    if known is None or step is None:
         return None
-    forward = forward_flops(
-        config.arch, depth=config.depth, width=config.width, in_shape=known.shape, n_classes=known.n_classes
-    )
+    forward = step // (3 * config.batch_size)
     n = samples(config, known.n_train)
     swept = (2 * n + known.n_test) * len(config.measured_epochs())
     if config.part == "first":
@@ -79,20 +79,39 @@ def estimated_seconds(config: Configuration) -> float:
     return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * trained
 
 
-def estimated_hours(configs: Sequence[Configuration], *, device: str, at_once: int) -> float:
-    """Hours until all the runs are finished: on the CPU, `at_once` of them side by side, by `estimated_seconds`.
+def step_flops(config: RunConfig) -> int | None:
+    """What a training step of a whole batch costs; None where `flops` is None."""
+    known = sizes(config)
+    if known is None or config.arch not in ARCHS:
+        return None
+    forward = forward_flops(
+        config.arch, depth=config.depth, width=config.width, in_shape=known.shape, n_classes=known.n_classes
+    )
+    return 3 * forward * config.batch_size
 
-    On a GPU one after the other, as one of them fills it: FLOPs over ASSUMED_RATES, measuring at that of float32. What
-    no FLOPs are known of takes there what it takes the CPU.
+
+def steps(config: RunConfig) -> int:
+    """Training steps of a run, where `flops` are known."""
+    known = sizes(config)
+    return config.epochs * math.ceil(samples(config, known.n_train if known else 0) / config.batch_size)
+
+
+def estimated_hours(programs: Sequence[Sequence[Configuration]], *, device: str, at_once: int) -> float:
+    """Hours until all the runs are finished, given as what is trained together (programs.py).
+
+    On the CPU, where `at_once` programs run side by side, by `estimated_seconds` of every run. On a GPU one program
+    after the other: FLOPs over ASSUMED_RATES, measuring at that of float32, but ASSUMED_STEP for every step at the
+    least. What no FLOPs are known of takes there what it takes the CPU.
     """
     if device == "cpu":
-        return sum(map(estimated_seconds, configs)) / at_once / 3600
+        return sum(estimated_seconds(config) for program in programs for config in program) / at_once / 3600
     seconds = 0.0
-    for config in configs:
-        counted = flops(config) if isinstance(config, RunConfig) else None
-        if counted is None or isinstance(config, Study):
-            seconds += estimated_seconds(config)
-        else:
-            seconds += counted.training / ASSUMED_RATES[config.precision]
-            seconds += counted.measuring / ASSUMED_RATES["float32"]
+    for program in programs:
+        known = [(config, of) for config in program if isinstance(config, RunConfig) and (of := flops(config))]
+        if known:
+            training = sum(of.training / ASSUMED_RATES[config.precision] for config, of in known)
+            seconds += max(training, ASSUMED_STEP * max(steps(config) for config, _ in known))
+            seconds += sum(of.measuring for _, of in known) / ASSUMED_RATES["float32"]
+        counted = {config.key() for config, _ in known}
+        seconds += sum(estimated_seconds(config) for config in program if config.key() not in counted)
     return seconds / 3600

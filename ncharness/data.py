@@ -49,6 +49,19 @@ class Dataset:
         }
         return dataclasses.replace(self, **tensors)
 
+    def sharing(self, other: "Dataset") -> "Dataset":
+        """The same with the tensors of `other` for all but the labels to train on, so that they are kept once.
+
+        Raises ValueError where they are not equal.
+        """
+        shared = {name: value for name, value in vars(other).items() if name not in ("name", "train_y", "noise_mask")}
+        for name, value in shared.items():
+            mine = getattr(self, name)
+            same = torch.equal(mine, value) if isinstance(mine, Tensor) and isinstance(value, Tensor) else mine == value
+            if mine is not value and not same:
+                raise ValueError(f"{name}: expected that of {other.name} in both data sets, got others")
+        return dataclasses.replace(self, **shared)
+
 
 class _Parts(NamedTuple):
     """What a reader returns: stored values, and how to make inputs of them once the samples are chosen."""

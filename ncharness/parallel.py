@@ -2,7 +2,8 @@
 
 There is no scheduler, unless an executor brings its own (remote.py). Every worker walks the same list and trains what
 it can lock, so a second copy of the program, on the same store, simply helps, and each run is trained once. A run
-takes one thread (store.py): on small networks, several processes of one thread beat one process with all threads.
+takes one thread (store.py): on small networks, several processes of one thread beat one process with all threads. What
+the list holds are programs (programs.py): runs that are trained together, or one alone.
 """
 
 import multiprocessing
@@ -17,7 +18,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
+import torch
+
 from ncharness.cost import estimated_seconds
+from ncharness.programs import Program, failure, halved, programs, too_large
 from ncharness.record import Configuration, Run, configuration_from
 from ncharness.remote import Executor, train_through
 from ncharness.store import Store
@@ -45,8 +49,11 @@ def ensure(
     source: Source | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
     executor: Executor | Callable[[], Any] | None = None,
+    together: int | None = None,
 ) -> dict[str, Run]:
     """All the runs, by key; those that are not finished are trained by up to `jobs` processes (None: as many as CPUs).
+
+    Up to `together` runs of one shape are trained as one program; None: what `programs.programs` says of the device.
 
     A process that dies leaves its run to the others. Raises TrainingFailedError when a run fails or is left over;
     finished runs and checkpoints stay. On Ctrl-C the workers are stopped and KeyboardInterrupt goes on: the next call
@@ -59,11 +66,12 @@ def ensure(
     """
     ended: list[int] = []
     if todo := missing(store, configs):
+        source = source or Source()
+        work = programs(todo, together=together, device=source.device)
         if executor is not None:
-            train_through(executor, store, todo, source=source or Source(), on_event=on_event, at_once=jobs)
+            train_through(executor, store, work, source=source, on_event=on_event, at_once=jobs)
         else:
-            processes = max(1, min(jobs or available_cpus(), len(todo)))
-            ended = _train_all(store, todo, processes, source or Source(), on_event)
+            ended = _train_all(store, work, max(1, min(jobs or available_cpus(), len(work))), source, on_event)
     runs = {}
     for config in configs:
         run = store.load(config)
@@ -75,9 +83,9 @@ def ensure(
 
 
 def _train_all(
-    store: Store, configs: Sequence[Configuration], jobs: int, source: Source, on_event: Callable[[Event], None]
+    store: Store, work: Sequence[Program], jobs: int, source: Source, on_event: Callable[[Event], None]
 ) -> list[int]:
-    """Trains the runs and returns the exit codes of workers that did not end well."""
+    """Trains the programs and returns the exit codes of workers that did not end well."""
     context = multiprocessing.get_context("spawn")
     workers: dict[Connection, BaseProcess] = {}
     ended: list[int] = []
@@ -86,7 +94,8 @@ def _train_all(
             for _ in range(jobs):
                 # A pipe each: a worker that is killed while it reports blocks no other.
                 reader, writer = context.Pipe(duplex=False)
-                arguments = (str(store.root), [config.to_dict() for config in configs], source, writer)
+                values = [[config.to_dict() for config in program] for program in work]
+                arguments = (str(store.root), values, source, writer)
                 workers[reader] = context.Process(target=_work, args=arguments, daemon=True)
                 workers[reader].start()
                 writer.close()  # the worker's end is the only one left: its death ends the pipe
@@ -127,41 +136,48 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _work(root: str, configs: list[dict[str, Any]], source: Source, events: Connection) -> None:
+def _work(root: str, work: list[list[dict[str, Any]]], source: Source, events: Connection) -> None:
     store, parent = Store(root), multiprocessing.parent_process()
-    pending = [configuration_from(values) for values in configs]
+    pending: list[Program] = [[configuration_from(values) for values in program] for program in work]
     while pending:
-        before = len(pending)
-        pending = [config for config in pending if not _take(store, config, source, events)]
-        if len(pending) == before:
+        left = [part for program in pending for part in _take(store, program, source, events)]
+        if left == pending:
             if parent is not None and not parent.is_alive():
                 return
             time.sleep(0.5)  # all that is left is being trained elsewhere
+        pending = left
 
 
-def _take(store: Store, config: Configuration, source: Source, events: Connection) -> bool:
-    """Trains a run unless somebody else does; whether it is done."""
+def _take(store: Store, program: Program, source: Source, events: Connection) -> list[Program]:
+    """Trains the runs of a program that nobody else trains; what is left of it, halved if it did not fit."""
 
-    def send(kind: str, epoch: int = 0, loss: float | None = None, text: str = "") -> None:
+    def send(kind: str, config: Configuration, epoch: int = 0, loss: float | None = None, text: str = "") -> None:
         try:
             events.send(Event(kind, config.key(), epoch, loss, text))
         except BrokenPipeError:  # the parent was killed outright, and nobody waits for the rest
             os._exit(1)
 
     try:
-        run = store.train(
-            config,
+        runs = store.train_together(
+            program,
             data_root=source.root,
             download=source.download,
             device=source.device,
-            on_epoch=lambda state: send("epoch", state.epoch, state.loss),
-            on_problem=lambda text: send("problem", text=text),
-            wait=False,
+            on_epoch=lambda config, state: send("epoch", config, state.epoch, state.loss),
+            on_problem=lambda config, text: send("problem", config, text=text),
         )
+    except torch.OutOfMemoryError as error:
+        if len(program) == 1:
+            send("failed", program[0], text=failure(program, error))
+            return []
+        send("problem", program[0], text=too_large(program))
+        return halved(program)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         # Told in one line to whoever started this; the worker's own traceback would only be noise.
-        send("failed", text=f"{config.name()}: {type(error).__name__}: {error}")
-        return True
-    if run is not None:
-        send("done", config.epochs)
-    return run is not None
+        send("failed", program[0], text=failure(program, error))
+        return []
+    for config, run in zip(program, runs, strict=True):
+        if run is not None:
+            send("done", config, config.epochs)
+    left = [config for config, run in zip(program, runs, strict=True) if run is None]
+    return [left] if left else []

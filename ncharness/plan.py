@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from ncharness.config import RunConfig
-from ncharness.cost import ASSUMED_RATES, Flops, estimated_hours, flops
+from ncharness.cost import ASSUMED_RATES, ASSUMED_STEP, Flops, estimated_hours, flops
 from ncharness.parallel import missing
+from ncharness.programs import Program, programs
 from ncharness.record import Configuration
 from ncharness.store import Store
 
@@ -16,19 +17,22 @@ def plan(
     tests: int,
     device: str,
     at_once: int,
+    together: int | None = None,
     waiting: Mapping[str, Sequence[Configuration]] | None = None,
 ) -> Iterator[str]:
     """Lines about the runs that `tests` tests need, and about those `waiting` for data, by the reason.
 
-    `device` is the kind, cpu or cuda; `at_once` how many runs are trained side by side.
+    `device` is the kind, cpu or cuda; `at_once` how many programs are trained side by side, `together` how many runs in
+    one of them (programs.py).
     """
     for config in configs:
         status = store.status(config)
         place = f" {status.epoch}/{config.epochs}" if status.state == "partial" else ""
         yield f"{config.key()}  {config.name():40} {_told(config)}{status.state}{place}  {status.detail}".rstrip()
     todo = missing(store, configs)
-    hours = estimated_hours(todo, device=device, at_once=at_once)
-    with_what = f"with {at_once} processes" if device == "cpu" else "on a GPU, one run after the other"
+    work = programs(todo, together=together, device=device)
+    hours = estimated_hours(work, device=device, at_once=at_once)
+    with_what = f"with {at_once} processes" if device == "cpu" else "on a GPU, one program after the other"
     yield (
         f"{len(configs)} runs for {tests} tests, {len(configs) - len(todo)} cached, "
         f"about {_time(hours)} to train the rest {with_what}; nothing was trained"
@@ -36,13 +40,16 @@ def plan(
     if todo:
         yield f"  {_sum(todo)}, at 2 FLOPs per multiply-add of convolutions and linear maps"
         yield f"  {_rate(device)}"
+        yield from _together(work)
     for why, others in (waiting or {}).items():
         for config in others:
             yield f"{config.key()}  {config.name():40} {_told(config)}waits for data"
-        hours = estimated_hours(others, device=device, at_once=at_once)
+        work = programs(others, together=together, device=device)
+        hours = estimated_hours(work, device=device, at_once=at_once)
         yield f"{len(others)} runs more wait for data, {_sum(others)}, about {_time(hours)} {with_what}: {why}"
         if not todo:
             yield f"  {_rate(device)}"
+        yield from _together(work)
 
 
 def _told(config: Configuration) -> str:
@@ -65,11 +72,19 @@ def _sum(configs: Sequence[Configuration]) -> str:
     return f"{total.training:.2e} FLOPs of training and {total.measuring:.2e} of measuring{unknown}"
 
 
+def _together(work: Sequence[Program]) -> Iterator[str]:
+    """How many programs there are, if any holds several runs."""
+    several = [len(program) for program in work if len(program) > 1]
+    if several:
+        yield f"  in {len(work)} programs: {sum(several)} runs are trained together, up to {max(several)} of one shape"
+
+
 def _rate(device: str) -> str:
     if device == "cpu":
         return "the time is a rough estimate for one core a process, of a server of the 2020s"
     rates = ", ".join(f"{rate:.1e} FLOP/s in {precision}" for precision, rate in ASSUMED_RATES.items())
-    return f"the time is at ASSUMED rates, not measured ones: {rates}"
+    step = f"{1e3 * ASSUMED_STEP:g} ms for every step at the least"
+    return f"the time is at ASSUMED rates, not measured ones: {rates}, {step}"
 
 
 def _time(hours: float) -> str:

@@ -1,8 +1,8 @@
 """Runs through an executor, whose workers may be anywhere that sees the store.
 
-Nothing goes through the executor but a run's configuration and, at its end, an Outcome: locks, checkpoints and rows
-are in the store, and so is the progress that is told meanwhile. A worker that is lost therefore costs the epoch it was
-in, or a minute of them (store.py); its run is submitted again and goes on from the checkpoint.
+Nothing goes through the executor but the configurations of a program (programs.py) and, at its end, an Outcome: locks,
+checkpoints and rows are in the store, and so is the progress that is told meanwhile. A worker that is lost therefore
+costs the epoch it was in, or a minute of them (store.py); its runs are submitted again and go on from the checkpoint.
 """
 
 import os
@@ -11,12 +11,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import torch
+
+from ncharness import programs
+from ncharness.files import CorruptFileError
+from ncharness.programs import Program
 from ncharness.record import Configuration, configuration_from
-from ncharness.store import CorruptFileError, Store
+from ncharness.store import Store
 from ncharness.work import Event, Source, TrainingFailedError
 
 _LOST_IN_A_ROW = 3
@@ -54,42 +59,48 @@ class Executor(Protocol):
 
 
 class Outcome(NamedTuple):
-    """What a worker made of a run: kind is `done`, `busy` (trained elsewhere), `failed` or `astray` (no such store)."""
+    """What a worker made of its runs.
+
+    kind is `done`, `busy` (some are trained elsewhere), `large` (together more than the memory), `failed` or `astray`
+    (no such store).
+    """
 
     kind: str
     text: str = ""
     problems: tuple[str, ...] = ()
 
 
-def train_run(root: str, identity: str, values: dict[str, Any], source: Source) -> Outcome:
-    """Trains one run in the store at `root`, on one thread, from its checkpoint if it has one; called by a worker."""
-    store, config = Store(root), configuration_from(values)
+def train_runs(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> Outcome:
+    """Trains a program in the store at `root`, on one thread, from its checkpoints if any; called by a worker."""
+    store, program = Store(root), [configuration_from(of) for of in values]
     if store.identity() != identity:
         here = f"process {os.getpid()} on {socket.gethostname()}"
         return Outcome("astray", f"{here} does not see the store: {root} is another directory there, or none")
     problems: list[str] = []
     try:
-        run = store.train(
-            config,
+        runs = store.train_together(
+            program,
             data_root=source.root,
             download=source.download,
             device=source.device,
-            on_problem=problems.append,
-            wait=False,
+            on_problem=lambda _, text: problems.append(text),
         )
+    except torch.OutOfMemoryError as error:
+        kind = "large" if len(program) > 1 else "failed"
+        return Outcome(kind, f"{type(error).__name__}: {error}", tuple(problems))
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         return Outcome("failed", f"{type(error).__name__}: {error}", tuple(problems))
-    return Outcome("busy" if run is None else "done", problems=tuple(problems))
+    return Outcome("busy" if None in runs else "done", problems=tuple(problems))
 
 
 @dataclass
 class _Task:
-    """A run on its way; without a future it waits to be submitted, though not before `due`."""
+    """A program on its way; without a future it waits to be submitted, though not before `due`."""
 
-    config: Configuration
+    program: Program
     future: Future | None = None
-    epoch: int = 0  # the last that the store shows as finished
-    begun_at: int = 0  # that epoch when the run was submitted
+    epochs: dict[str, int] = field(default_factory=dict)  # by key, the last that the store shows as finished
+    begun_at: int = 0  # the sum of those epochs when the program was submitted
     lost: int = 0  # workers since an epoch was finished
     due: float = 0.0
     pause: float = 0.0
@@ -98,13 +109,13 @@ class _Task:
 def train_through(
     executor: Executor | Callable[[], Any],
     store: Store,
-    configs: Sequence[Configuration],
+    work: Sequence[Program],
     *,
     source: Source,
     on_event: Callable[[Event], None],
     at_once: int | None = None,
 ) -> None:
-    """Trains the runs, at most `at_once` of them submitted at a time (None: all), and returns when all are finished.
+    """Trains the programs, at most `at_once` submitted at a time (None: all), and returns when all are finished.
 
     `executor` stays its owner's; a function that makes one is called once more for every one that breaks, and what it
     made is shut down here. Whatever ends this early, runs that have not begun are cancelled, as far as the executor
@@ -116,14 +127,15 @@ def train_through(
     root = str(store.root.absolute())
     data_root = source.root or os.environ.get("NCHARNESS_DATA")
     source = replace(source, root=Path(data_root).expanduser().absolute() if data_root else None)
-    tasks, next_look = [_Task(config, pause=_PAUSES[0]) for config in configs], 0.0
+    tasks, next_look = [_Task(program, pause=_PAUSES[0]) for program in work], 0.0
     try:
         while tasks:
             under_way, now = [task for task in tasks if task.future is not None], time.monotonic()
             room = len(tasks) if at_once is None else at_once - len(under_way)
             for task in [task for task in tasks if task.future is None and task.due <= now][: max(room, 0)]:
-                task.begun_at = task.epoch
-                task.future = made.submit(train_run, root, identity, task.config.to_dict(), source)
+                task.begun_at = sum(task.epochs.values())
+                values = [config.to_dict() for config in task.program]
+                task.future = made.submit(train_runs, root, identity, values, source)
             time.sleep(_POLL_SECONDS)
             if time.monotonic() >= next_look:
                 began = time.monotonic()
@@ -131,7 +143,7 @@ def train_through(
                     _look(store, task, on_event)
                 ended = time.monotonic()
                 next_look = ended + max(_LOOK_SECONDS, 10 * (ended - began))
-            tasks = [task for task in tasks if not _settled(store, task, on_event)]
+            tasks = [left for task in tasks for left in _left(store, task, on_event)]
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "training stopped: runs that had not begun are cancelled, others may go on where they are; "
@@ -173,20 +185,21 @@ class _Made:
 
 
 def _look(store: Store, task: _Task, on_event: Callable[[Event], None]) -> None:
-    """Tells of an epoch that was finished since the last look."""
-    with suppress(OSError):  # a file replaced on another machine can be gone while it is read
-        epoch = store.status(task.config).epoch
-        if epoch > task.epoch:
-            task.epoch = epoch
-            on_event(Event("epoch", task.config.key(), epoch))
+    """Tells of epochs that were finished since the last look."""
+    for config in task.program:
+        with suppress(OSError):  # a file replaced on another machine can be gone while it is read
+            epoch, key = store.status(config).epoch, config.key()
+            if epoch > task.epochs.get(key, 0):
+                task.epochs[key] = epoch
+                on_event(Event("epoch", key, epoch))
 
 
-def _settled(store: Store, task: _Task, on_event: Callable[[Event], None]) -> bool:
-    """Whether the run is finished; if its worker ended otherwise, the task waits again."""
+def _left(store: Store, task: _Task, on_event: Callable[[Event], None]) -> list[_Task]:
+    """What is left of a program: nothing if it is finished, all of it if its worker ended otherwise."""
     if task.future is None or not task.future.done():
-        return False
+        return [task]
     future, task.future = task.future, None
-    name, key = task.config.name(), task.config.key()
+    name, key = programs.name(task.program), task.program[0].key()
     try:
         error = future.exception()
     except CancelledError as cancelled:  # not by us: the scheduler lost it
@@ -197,27 +210,31 @@ def _settled(store: Store, task: _Task, on_event: Callable[[Event], None]) -> bo
     if outcome.kind == "failed":
         raise TrainingFailedError(f"{name}: {outcome.text}")
     if outcome.kind == "done":
-        _await_result(store, task.config)
-        on_event(Event("done", key, task.config.epochs))
-        return True
+        for config in task.program:
+            _await_result(store, config)
+            on_event(Event("done", config.key(), config.epochs))
+        return []
     _look(store, task, on_event)
+    if outcome.kind == "large":
+        on_event(Event("problem", key, text=programs.too_large(task.program)))
+        return [replace(task, program=half) for half in programs.halved(task.program)]
     if outcome.kind == "busy":
         task.due = time.monotonic() + task.pause
         if task.pause < _PAUSES[1] <= 2 * task.pause:  # once, and not where it is soon over
-            lock = store.lock_file(task.config)
-            on_event(Event("problem", key, text=f"{name} waits for another process, which holds {lock}"))
+            locks = " or ".join(str(store.lock_file(config)) for config in task.program)
+            on_event(Event("problem", key, text=f"{name} waits for another process, which holds {locks}"))
         task.pause = min(2 * task.pause, _PAUSES[1])
-        return False
-    task.lost = 1 if task.epoch > task.begun_at else task.lost + 1
+        return [task]
+    done = sum(task.epochs.values())
+    task.lost = 1 if done > task.begun_at else task.lost + 1
     if task.lost >= _LOST_IN_A_ROW:
         raise TrainingFailedError(
             f"{name}: {task.lost} workers in a row ended before they finished an epoch of it ({outcome.text}); "
             "what is finished stays"
         )
-    on_event(
-        Event("problem", key, text=f"{name} lost its worker ({outcome.text}) and goes on after epoch {task.epoch}")
-    )
-    return False
+    epoch = min(task.epochs.get(config.key(), 0) for config in task.program)
+    on_event(Event("problem", key, text=f"{name} lost its worker ({outcome.text}) and goes on after epoch {epoch}"))
+    return [task]
 
 
 def _await_result(store: Store, config: Configuration) -> None:

@@ -8,15 +8,13 @@ runs/.locks/<key>.lock               held by the process that trains the run
             identity                 tells this store from another directory, for workers on other machines
 """
 
-import hashlib
 import io
-import json
 import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,10 +23,21 @@ import filelock
 import torch
 
 from ncharness import data, devices, provenance
-from ncharness.config import SCHEMA, RunConfig
-from ncharness.record import Configuration, Row, Run, configuration_from, rows_from_lists
+from ncharness.config import RunConfig
+from ncharness.data import Dataset
+from ncharness.files import (
+    CorruptFileError,
+    read_checkpoint,
+    read_header,
+    read_result,
+    write,
+    write_checkpoint,
+    write_result,
+)
+from ncharness.record import Configuration, Run
 from ncharness.studies import carry_out
 from ncharness.study import Study
+from ncharness.together import train_together
 from ncharness.train import State, train
 from ncharness.work import Source
 
@@ -38,14 +47,6 @@ seconds, writing would take longer than training. So a killed run repeats at mos
 
 _TRAINING = threading.Lock()
 """One training at a time in a process: the number of threads that it sets is the whole process's."""
-
-
-class CorruptFileError(Exception):
-    """A file of the store that does not hold what was written to it."""
-
-    def __init__(self, file: Path, why: str) -> None:
-        super().__init__(f"{file} is {why}")
-        self.why = why
 
 
 class Status(NamedTuple):
@@ -78,7 +79,7 @@ class Store:
         except CorruptFileError as error:
             return Status("corrupt", detail=error.why)
         try:
-            header = _read_header(path / "checkpoint.pt")
+            header = read_header(path / "checkpoint.pt")
         except FileNotFoundError:
             return Status("missing")
         except CorruptFileError as error:
@@ -124,80 +125,107 @@ class Store:
         key but of the provenance.
         """
         devices.check(device)
+        tell = _Tell(lambda _, state: on_epoch(state), lambda _, text: on_problem(text))
         try:
             with self._locked(config, wait=wait), _TRAINING, _one_thread():
-                return self._load_or_train(config, Source(data_root, download, device), on_epoch, on_problem)
+                return self._finished([config], Source(data_root, download, device), tell)[config.key()]
         except filelock.Timeout:
             return None
 
-    def _load_or_train(
+    def train_together(
         self,
-        config: Configuration,
-        source: Source,
-        on_epoch: Callable[[State], None],
-        on_problem: Callable[[str], None],
-    ) -> Run:
+        configs: Sequence[Configuration],
+        *,
+        data_root: Path | None = None,
+        download: bool = False,
+        device: str = "cpu",
+        on_epoch: Callable[[RunConfig, State], None] = lambda _, __: None,
+        on_problem: Callable[[RunConfig, str], None] = lambda _, __: None,
+    ) -> list[Run | None]:
+        """As `train` with `wait=False`, for one run or several of one shape, trained as one program (together.py).
+
+        None for those that another process trains. Runs whose checkpoints are of different epochs are several programs.
+        How many runs were trained together is no part of their keys but of their provenance.
+        """
+        devices.check(device)
+        with ExitStack() as locks:
+            mine = [config for config in configs if _entered(locks, self._locked(config, wait=False))]
+            with _TRAINING, _one_thread():
+                runs = self._finished(mine, Source(data_root, download, device), _Tell(on_epoch, on_problem))
+        return [runs.get(config.key()) for config in configs]
+
+    def _finished(self, configs: Sequence[Configuration], source: Source, tell: "_Tell") -> dict[str, Run]:
+        """The runs by key; those whose checkpoints are of one epoch, or that have none, are trained together."""
+        found: dict[str, Run] = {}
+        programs: dict[int | None, list[tuple[RunConfig, State | None]]] = {}
+        for config in configs:
+            try:
+                if (run := self.load(config)) is not None:
+                    found[config.key()] = run
+                    continue
+            except CorruptFileError as error:
+                tell.problem(config, f"{error}; training the run again")
+            for leftover in self.path(config).glob(".*.tmp"):  # of a process that was killed while it wrote
+                leftover.unlink()
+            if isinstance(config, Study):
+                found[config.key()] = self._carried_out(config)
+            else:
+                resume = self._checkpoint(config, tell)
+                programs.setdefault(None if resume is None else resume.epoch, []).append((config, resume))
+        for program in programs.values():
+            states = [state for _, state in program if state is not None]
+            trained = self._trained([config for config, _ in program], states or None, source, tell)
+            found |= {run.config.key(): run for run in trained}
+        return found
+
+    def _checkpoint(self, config: RunConfig, tell: "_Tell") -> State | None:
         try:
-            if (run := self.load(config)) is not None:
-                return run
+            return read_checkpoint(self.path(config) / "checkpoint.pt", config)
+        except FileNotFoundError:
+            return None
         except CorruptFileError as error:
-            on_problem(f"{error}; training the run again")
-        path, started = self.path(config), time.monotonic()
-        for leftover in path.glob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink()
-        if isinstance(config, Study):
-            rows, resumed = carry_out(config), None
-            path.mkdir(parents=True, exist_ok=True)
-        else:
-            rows, resumed = self._trained(config, source, on_epoch, on_problem)
-        facts = {
-            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - started, 1),
-            "resumed_from_epoch": resumed,
-            **provenance.facts("cpu" if isinstance(config, Study) else source.device),
-        }
-        run = Run(config, rows, facts)
-        write_result(path / "result.json", run)
-        (path / "checkpoint.pt").unlink(missing_ok=True)
-        return run
+            tell.problem(config, f"{error}; training the run from the start")
+            return None
+
+    def _carried_out(self, study: Study) -> Run:
+        started = time.monotonic()
+        rows = carry_out(study)
+        self.path(study).mkdir(parents=True, exist_ok=True)
+        return self._written(Run(study, rows, _facts(started, "cpu", resumed=None)))
 
     def _trained(
         self,
-        config: RunConfig,
+        configs: Sequence[RunConfig],
+        resume: Sequence[State] | None,
         source: Source,
-        on_epoch: Callable[[State], None],
-        on_problem: Callable[[str], None],
-    ) -> tuple[tuple[Row, ...], int | None]:
-        """The rows of a training, its checkpoints and weights written; and the epoch it was resumed from."""
-        path, resume = self.path(config), None
-        try:
-            resume = read_checkpoint(path / "checkpoint.pt", config)
-        except FileNotFoundError:
-            pass
-        except CorruptFileError as error:
-            on_problem(f"{error}; training the run from the start")
-        dataset = data.load(
-            config.data,
-            n_train=config.n_train,
-            noise=config.noise,
-            noise_kind=config.noise_kind,
-            part=config.part,
-            seed=config.data_seed(),
-            root=source.root,
-            download=source.download,
-        )
-        state, due = resume, 0.0
-        path.mkdir(parents=True, exist_ok=True)
-        for state in train(config, dataset, resume, device=source.device):
+        tell: "_Tell",
+    ) -> list[Run]:
+        """Trains the runs as one program, writes their checkpoints and weights, and then what they found."""
+        started, due = time.monotonic(), 0.0
+        datasets = _datasets(configs, source)
+        for config in configs:
+            self.path(config).mkdir(parents=True, exist_ok=True)
+        both = list(zip(configs, resume or (), strict=False))  # which may be of the last epoch
+        for states in _steps(configs, datasets, resume, source.device):
+            both = list(zip(configs, states, strict=True))
             if time.monotonic() >= due:
-                size = write_checkpoint(path / "checkpoint.pt", config, state)
+                size = sum(write_checkpoint(self.path(each) / "checkpoint.pt", each, state) for each, state in both)
                 due = time.monotonic() + CHECKPOINT_SECONDS if size > LARGE_CHECKPOINT else 0.0
-            on_epoch(state)
-        assert state is not None  # at least one epoch, by RunConfig
-        weights = io.BytesIO()
-        torch.save({name: value.cpu() for name, value in state.model.items()}, weights)
-        _write(path / "model.pt", weights.getvalue())
-        return tuple(state.rows), resume.epoch if resume else None
+            for each, state in both:
+                tell.epoch(each, state)
+        for each, state in both:
+            weights = io.BytesIO()
+            torch.save({name: value.cpu() for name, value in state.model.items()}, weights)
+            write(self.path(each) / "model.pt", weights.getvalue())
+        resumed = resume[0].epoch if resume else None
+        facts = _facts(started, source.device, resumed=resumed) | {"together": len(configs)}
+        return [self._written(Run(each, tuple(state.rows), facts)) for each, state in both]
+
+    def _written(self, run: Run) -> Run:
+        path = self.path(run.config)
+        write_result(path / "result.json", run)
+        (path / "checkpoint.pt").unlink(missing_ok=True)
+        return run
 
     def lock_file(self, config: Configuration) -> Path:
         """The file that is locked while the run is trained; the system lets go of it when the process ends."""
@@ -210,7 +238,7 @@ class Store:
             file.parent.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(file.with_suffix(".lock")):
                 if not file.exists():
-                    _write(file, secrets.token_hex(8).encode())
+                    write(file, secrets.token_hex(8).encode())
         return file.read_text() if file.is_file() else ""
 
     @contextmanager
@@ -219,6 +247,59 @@ class Store:
         file.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(file, timeout=-1 if wait else 0):
             yield
+
+
+class _Tell(NamedTuple):
+    """Whom to tell of epochs and of files that cannot be believed, by run."""
+
+    epoch: Callable[[RunConfig, State], None]
+    problem: Callable[[Any, str], None]
+
+
+def _entered(locks: ExitStack, lock: AbstractContextManager[None]) -> bool:
+    """Whether the lock was free; it is held as long as the stack."""
+    try:
+        locks.enter_context(lock)
+    except filelock.Timeout:
+        return False
+    return True
+
+
+def _datasets(configs: Sequence[RunConfig], source: Source) -> list[Dataset]:
+    """The data of the runs, whose inputs are kept once."""
+    datasets: list[Dataset] = []
+    for config in configs:
+        dataset = data.load(
+            config.data,
+            n_train=config.n_train,
+            noise=config.noise,
+            noise_kind=config.noise_kind,
+            part=config.part,
+            seed=config.data_seed(),
+            root=source.root,
+            download=source.download,
+        )
+        datasets.append(dataset.sharing(datasets[0]) if datasets else dataset)
+    return datasets
+
+
+def _steps(
+    configs: Sequence[RunConfig], datasets: Sequence[Dataset], resume: Sequence[State] | None, device: str
+) -> Iterator[Sequence[State]]:
+    if len(configs) > 1:
+        yield from train_together(configs, datasets, resume, device=device)
+    else:
+        for state in train(configs[0], datasets[0], resume[0] if resume else None, device=device):
+            yield (state,)
+
+
+def _facts(started: float, device: str, *, resumed: int | None) -> dict[str, Any]:
+    return {
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "seconds": round(time.monotonic() - started, 1),
+        "resumed_from_epoch": resumed,
+        **provenance.facts(device),
+    }
 
 
 @contextmanager
@@ -231,85 +312,11 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def write_result(file: Path, run: Run) -> None:
-    """Writes result.json: configuration, rows and provenance, with a checksum over all of it."""
-    body = {
-        "schema": SCHEMA,
-        "key": run.config.key(),
-        "config": run.config.to_dict(),
-        "rows": [list(row) for row in run.rows],
-        "provenance": run.provenance,
-    }
-    _write(file, json.dumps({"sha256": _checksum(body), **body}).encode())
-
-
-def read_result(file: Path) -> Run:
-    """A run from its result.json; FileNotFoundError or CorruptFileError, which says what is wrong."""
-    try:
-        body = json.loads(file.read_bytes())
-    except ValueError as error:  # not UTF-8, or not JSON
-        raise CorruptFileError(file, f"corrupt ({error})") from None
-    if not isinstance(body, dict) or body.pop("sha256", None) != _checksum(body):
-        raise CorruptFileError(file, "corrupt (its checksum does not match)")
-    if body["schema"] != SCHEMA:
-        raise CorruptFileError(file, f"stale (schema {body['schema']}, this version writes {SCHEMA})")
-    try:
-        return Run(configuration_from(body["config"]), rows_from_lists(body["rows"]), body["provenance"])
-    except (ValueError, KeyError) as error:  # intact, but not what this version writes
-        raise CorruptFileError(file, f"stale ({error})") from None
-
-
-def write_checkpoint(file: Path, config: Configuration, state: State) -> int:
-    """Writes a one-line JSON header (key, epoch, checksum) and the state behind it, atomically; the state's bytes."""
-    buffer = io.BytesIO()
-    torch.save({**vars(state), "rows": [list(row) for row in state.rows]}, buffer)
-    payload = buffer.getvalue()
-    header = {
-        "key": config.key(),
-        "epoch": state.epoch,
-        "epochs": config.epochs,
-        "sha256": hashlib.sha256(payload).hexdigest(),
-    }
-    _write(file, json.dumps(header).encode() + b"\n" + payload)
-    return len(payload)
-
-
-def read_checkpoint(file: Path, config: Configuration) -> State:
-    """The state of an unfinished run; FileNotFoundError, or CorruptFileError before anything is unpickled."""
-    header = _read_header(file)
-    payload = file.read_bytes().partition(b"\n")[2]
-    if header["key"] != config.key() or header["sha256"] != hashlib.sha256(payload).hexdigest():
-        raise CorruptFileError(file, "corrupt (its checksum does not match)")
-    values = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    return State(**{**values, "rows": list(rows_from_lists(values["rows"]))})
-
-
 def _unfinished(path: Path) -> str:
     try:
-        header = _read_header(path / "checkpoint.pt")
+        header = read_header(path / "checkpoint.pt")
     except FileNotFoundError:
         return "empty"
     except CorruptFileError as error:
         return error.why
     return f"partial, epoch {header['epoch']} of {header['epochs']}"
-
-
-def _read_header(file: Path) -> dict[str, Any]:
-    with file.open("rb") as opened:
-        line = opened.readline(1000)
-    try:
-        header = json.loads(line)
-        return {name: header[name] for name in ("key", "epoch", "epochs", "sha256")}
-    except (ValueError, TypeError, KeyError):
-        raise CorruptFileError(file, "corrupt (its header cannot be read)") from None
-
-
-def _checksum(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _write(file: Path, content: bytes) -> None:
-    """All or nothing: a reader sees the old file or the new one, whenever this process is killed."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(file)

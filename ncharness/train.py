@@ -44,20 +44,13 @@ def train(
     A run resumed from any of these states ends in the same rows: every random draw is seeded by (seed, purpose,
     epoch). The states yielded share their tensors with the running network; save or copy them before going on.
     """
-    with seeded(config.seed_for("init")):
-        model = build(
-            config.arch,
-            depth=config.depth,
-            width=config.width,
-            in_shape=tuple(data.train_x.shape[1:]),
-            n_classes=data.n_classes,
-        )
+    model = untrained(config, data)
     data = data.to(torch.device(device))
     model.to(memory_format=MEMORY_FORMATS[torch.device(device).type]).to(device)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
     )
-    forward = _compiled(model) if config.compiled else model
+    forward = compiled(model) if config.compiled else model
     measured = set(config.measured_epochs())
     if resume is None:
         state = State(0, model.state_dict(), optimizer.state_dict(), [], float("nan"))
@@ -79,11 +72,23 @@ def train(
         yield state
 
 
-def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The network through torch.compile: a graph for every size of batch, and none that another run has left."""
+def untrained(config: RunConfig, data: Dataset) -> nn.Module:
+    """The network of a run as it begins, on the CPU."""
+    with seeded(config.seed_for("init")):
+        return build(
+            config.arch,
+            depth=config.depth,
+            width=config.width,
+            in_shape=tuple(data.train_x.shape[1:]),
+            n_classes=data.n_classes,
+        )
+
+
+def compiled(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A network through torch.compile: a graph for every size of batch, and none that another run has left."""
     torch.compiler.reset()  # else after some runs in one process, or once a graph is dynamic, others are taken
-    compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=False)
-    return compiled
+    faster: Callable[[Tensor], Tensor] = torch.compile(forward, dynamic=False)
+    return faster
 
 
 def _train_epoch(

@@ -13,16 +13,8 @@ import pytest
 import torch
 
 from ncharness import bench, bench_report
-from ncharness.bench_sections import (
-    GOALS,
-    Row,
-    Settings,
-    Table,
-    accuracy_and_memory,
-    floor_caption,
-    refused,
-    with_times,
-)
+from ncharness.bench_sections import accuracy_and_memory, floor_caption, refused
+from ncharness.bench_tables import GOALS, Row, Settings, Table, with_times
 from ncharness.contenders import CONTENDERS, Contender, Shape
 
 SHAPES = [Settings(quick=True).sized(shape) for shape in GOALS]

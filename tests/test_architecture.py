@@ -15,13 +15,14 @@ CHAINS = (
     "stats centring spectrum metrics probe",
     "stats centring variability named config probe train store remote parallel progress cli",
     "config record data cost remote parallel progress report cli",
-    "config record data train store remote parallel plan",
+    "config record data train together programs remote parallel plan",
+    "config record data train files store remote parallel plan",
     "augment config train store",
     "devices train store cli",
     "config record models train store remote executors report cli",
     "study record train store remote parallel progress report cli",
     "work remote parallel progress report cli",
-    "arrays addresses reference native native_cuda ops stats metrics contenders bench bench_sections bench_report cli",
+    "arrays addresses reference native native_cuda ops stats metrics contenders bench bench_tables bench_sections cli",
 )
 ABOVE_STORE = {
     "remote",

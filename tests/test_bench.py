@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ncharness import bench, bench_report, bench_sections, ops
+from ncharness import bench, bench_report, bench_sections, bench_tables, ops
 from ncharness.bench import Errors, Floor
-from ncharness.bench_sections import GOALS, SECTIONS, Row, Settings, Table, Target, parse_shape
+from ncharness.bench_sections import SECTIONS, parse_shape
+from ncharness.bench_tables import GOALS, Row, Settings, Table, Target
 from ncharness.cli import main
 from ncharness.contenders import CONTENDERS, Answer, Contender, Shape, ours
 
@@ -51,7 +52,7 @@ def test_every_way_agrees_with_float64(way: Contender, shape: Shape) -> None:
 
 @pytest.mark.parametrize("name", ["ours", "torch shift + chunks"])
 def test_the_shifted_ways_hold_at_an_offset_and_the_expanded_ones_do_not(name: str) -> None:
-    x, y = bench.sample(TINY, offset=bench_sections.OFFSET)
+    x, y = bench.sample(TINY, offset=bench_tables.OFFSET)
     true = bench.truth(x, y, TINY.C)
     ways = {way.name: way for way in CONTENDERS}
     assert bench.errors(ways[name].run(x, y, TINY.C), true).wrong == 0
@@ -307,7 +308,7 @@ def test_a_section_gives_tables_with_times_and_ratios(
     section: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Settings, "sized", lambda _, shape: Shape(2 * min(shape.C, 100), 8, min(shape.C, 100)))
-    monkeypatch.setattr(bench_sections, "QUICK", 1000)
+    monkeypatch.setattr(bench_tables, "QUICK", 1000)
     monkeypatch.setattr(bench, "SIDE", 8)
     monkeypatch.setattr(bench, "_SAMPLE_SECONDS", 1e-6)
     monkeypatch.setattr(gc, "collect", lambda: 0)  # of all that the tests hold, for every table
@@ -384,7 +385,10 @@ def test_ctrl_c_keeps_what_was_done(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["kernel"], "section: expected some of kernels, dtypes, gram, scaling, layers, stream, all, got 'kernel'"),
+        (
+            ["kernel"],
+            "section: expected some of kernels, dtypes, gram, scaling, layers, stream, together, all, got 'kernel'",
+        ),
         (["--shape", "200kx512"], "--shape: expected rows x features x classes such as 200kx512x10, got '200kx512'"),
         (["--shape", "10x2x-4"], "--shape: expected rows x features x classes such as 200kx512x10, got '10x2x-4'"),
         (["--shape", "10x2x6"], "--shape: expected a feature, two classes and two rows a class at least"),

@@ -8,7 +8,7 @@ import torch
 
 from ncharness import bench_cuda, bench_report, ops
 from ncharness.bench_cuda import GOALS, Goal, Row
-from ncharness.bench_sections import Settings
+from ncharness.bench_tables import Settings
 from ncharness.cli import main
 from ncharness.contenders import Shape
 

@@ -1,6 +1,7 @@
 """The plumbing of `pytest claims`, with claims of its own on runs that train in a blink."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -202,7 +203,7 @@ def test_runs_of_the_claims_go_through_an_executor(
         """Has every run at hand, as pytest inside pytest had better train nothing."""
 
         def submit(self, _: object, *arguments: Any) -> "Future[Any]":
-            finished = Store(trained_store).path(RunConfig.from_dict(arguments[2]))
+            finished = Store(trained_store).path(RunConfig.from_dict(*arguments[2]))
             shutil.copytree(finished, root / finished.name)
             future: Future[Any] = Future()
             future.set_result(("done",))
@@ -249,7 +250,25 @@ def test_plan_lists_the_runs_and_trains_nothing(trained_store: Path, tmp_path: P
     assert "FLOPs of training" in printed
     assert "minutes to train the rest with " in printed
     assert (printed.count(" missing"), printed.count(" done")) == (1, 4)
+    assert "trained together" not in printed
     assert sorted(root.rglob("*")) == before
+
+
+def test_the_plan_says_what_is_trained_together(tmp_path: Path, pytester: pytest.Pytester) -> None:
+    folder = write_claims(tmp_path / "claims", epochs=2)
+    for options, count, most in ((["--together", "3"], 2, 3), (["--device", "cuda"], 1, 5)):
+        printed = run_inside(pytester, folder, tmp_path / "runs", "--plan", *options).stdout.str()
+        assert f"in {count} programs: 5 runs are trained together, up to {most} of one shape" in printed
+
+
+@pytest.mark.slow
+def test_trained_together_they_end_in_the_same_table(first_table: list[dict[str, str]], tmp_path: Path) -> None:
+    folder, root = write_claims(tmp_path / "claims", epochs=2), tmp_path / "runs"
+    result = run_pytest(folder, root, "--jobs", "1", "--together", "5")
+    assert result.returncode == 0, result.stdout
+    together = [json.loads(file.read_text())["provenance"]["together"] for file in root.rglob("result.json")]
+    assert together == [5] * 5
+    assert table_of(root) == first_table
 
 
 def with_paper(folder: Path) -> Path:
@@ -370,9 +389,11 @@ def test_the_plan_of_scale_paper_counts_runs_flops_and_hours(tmp_path: Path) -> 
     hours = (training / 2e14 + measuring / 2.5e13) / 3600
     assert (
         f"60 runs more wait for data, {training:.2e} FLOPs of training and {measuring:.2e} of measuring, "
-        f"about {hours:.1f} hours on a GPU, one run after the other: cifar10 needs --data-root"
+        f"about {hours:.1f} hours on a GPU, one program after the other: cifar10 needs --data-root"
     ) in printed
-    assert "ASSUMED rates, not measured ones: 2.5e+13 FLOP/s in float32, 2.0e+14 FLOP/s in bf16" in printed
+    rates = "2.5e+13 FLOP/s in float32, 2.0e+14 FLOP/s in bf16, 1 ms for every step at the least"
+    assert f"ASSUMED rates, not measured ones: {rates}" in printed
+    assert "trained together" not in printed, "each of them fills it alone"
     assert printed.count("waits for data") == 60
     (line, *_) = [line for line in printed.splitlines() if "conv-L20" in line and "-s1000" in line]
     assert "bf16 2.9e+17 FLOP  waits for data" in line
@@ -399,6 +420,7 @@ def test_scale_paper_without_its_data_or_a_published_setting_is_skipped_with_the
         (["--device", "gpu"], "ERROR: --device: expected cpu, cuda or cuda:<number>, got 'gpu'"),
         (["--data-root", "no/such/place"], "ERROR: --data-root: there is no directory no/such/place"),
         (["--jobs", "0"], "ERROR: --jobs: expected at least 1, got 0"),
+        (["--together", "0"], "ERROR: --together: expected at least 1, got 0"),
         (["--plan", "-n", "2"], "ERROR: --plan: works without -n"),
         (["--executor", "threads"], "ERROR: --executor: expected processes, dask:<host>:<port> or slurm"),
     ],

@@ -191,6 +191,7 @@ def test_report_without_claims_says_what_is_missing(capsys: pytest.CaptureFixtur
         (["--compiled", "yes"], "--compiled: expected True or False, got 'yes'"),
         (["--device", "gpu"], "--device: expected cpu, cuda or cuda:<number>, got 'gpu'"),
         (["--jobs", "0"], "--jobs: expected at least 1, got 0"),
+        (["--together", "0"], "--together: expected at least 1, got 0"),
         (["--executor", "threads"], "--executor: expected processes, dask:<host>:<port> or slurm"),
         (["--points", "middle"], "points: expected some of paper, pre_bn, out"),
         (["--data", "mnist", "--data-root", "no/such/place"], "no/such/place"),
@@ -202,6 +203,13 @@ def test_wrong_use_is_one_clear_line(capsys: pytest.CaptureFixture[str], argumen
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
+
+
+def test_runs_of_one_shape_are_trained_together_where_that_is_asked_for(store: Store) -> None:
+    tiny = ["--depth", "2", "--width", "8", "--n-train", "200", "--epochs", "1", "--measurements", "2", "--jobs", "1"]
+    assert main(["train", *tiny, "--seed", "5,6,7", "--together", "2"]) == 0
+    together = [run.provenance["together"] for _, run, _ in store.runs() if run and run.training.depth == 2]
+    assert sorted(together) == [1, 2, 2]
 
 
 def test_the_bound_of_the_store_says_its_direction_and_what_is_assumed(

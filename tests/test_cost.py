@@ -7,7 +7,16 @@ import torch
 from torch import nn
 
 from ncharness import RunConfig, Study, data
-from ncharness.cost import ASSUMED_RATES, Flops, estimated_hours, estimated_seconds, flops, forward_flops
+from ncharness.cost import (
+    ASSUMED_RATES,
+    ASSUMED_STEP,
+    Flops,
+    estimated_hours,
+    estimated_seconds,
+    flops,
+    forward_flops,
+    steps,
+)
 from ncharness.models import build
 
 
@@ -60,18 +69,31 @@ def test_the_deepest_network_of_the_paper() -> None:
 
 
 def test_hours_are_seconds_of_cores_or_flops_at_the_assumed_rates() -> None:
-    config = RunConfig(arch="conv", depth=2, width=4, data="cifar10", epochs=3)
+    config = RunConfig(arch="conv", depth=12, width=400, data="cifar10", epochs=3)
     counted = flops(config)
     assert counted is not None
-    both = [config, config.replace(precision="bf16")]
+    both = [[config], [config.replace(precision="bf16")]]
     assert estimated_hours(both, device="cpu", at_once=2) == pytest.approx(estimated_seconds(config) / 3600)
     single, fast = ASSUMED_RATES["float32"], ASSUMED_RATES["bf16"]
     seconds = sum(counted) / single + counted.training / fast + counted.measuring / single
     assert estimated_hours(both, device="cuda", at_once=2) == pytest.approx(seconds / 3600)
     unknown = [config.replace(data="folder:/x"), Study(experiment="unconstrained.minimum")]
     seconds = sum(map(estimated_seconds, unknown))
-    assert estimated_hours(unknown, device="cuda", at_once=2) == pytest.approx(seconds / 3600)
+    assert estimated_hours([[each] for each in unknown], device="cuda", at_once=2) == pytest.approx(seconds / 3600)
+    assert estimated_hours([unknown], device="cuda", at_once=2) == pytest.approx(seconds / 3600)
     assert estimated_hours([], device="cuda", at_once=1) == 0.0
+
+
+def test_small_networks_take_the_time_of_their_launches_which_they_share() -> None:
+    config = RunConfig(data="mnist1d", depth=2, width=3, n_train=300, epochs=10, batch_size=128)
+    counted = flops(config)
+    assert counted is not None
+    assert steps(config) == 30, "the last batch of an epoch is one too"
+    seeds = [config.replace(seed=seed) for seed in range(4)]
+    measuring = 4 * counted.measuring / ASSUMED_RATES["float32"]
+    alone = estimated_hours([[seed] for seed in seeds], device="cuda", at_once=1)
+    assert alone == pytest.approx((4 * 30 * ASSUMED_STEP + measuring) / 3600)
+    assert estimated_hours([seeds], device="cuda", at_once=1) == pytest.approx((30 * ASSUMED_STEP + measuring) / 3600)
 
 
 def test_without_n_train_an_estimate_is_of_all_there_is() -> None:

@@ -1,5 +1,6 @@
 """Runs side by side: each once, whoever else is at work, and nothing lost when something ends early."""
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -8,12 +9,16 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import pytest
+import torch
 
-from ncharness import RunConfig, Store, grid
+from ncharness import RunConfig, Store, grid, parallel
 from ncharness.cost import estimated_seconds
 from ncharness.parallel import available_cpus, ensure, missing
-from ncharness.work import Event, TrainingFailedError
+from ncharness.work import Event, Source, TrainingFailedError
+
+store_module = importlib.import_module("ncharness.store")
 
 
 @pytest.mark.slow
@@ -162,3 +167,120 @@ def test_a_classifier_of_torchvision_is_estimated_as_a_resnet18() -> None:
 
 def test_there_is_at_least_one_processor() -> None:
     assert available_cpus() >= 1
+
+
+# --- programs of several runs -----------------------------------------------------------------------------------------
+
+
+class Pipe:
+    """What a worker tells."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def send(self, event: Event) -> None:
+        self.events.append(event)
+
+    def texts(self, kind: str) -> list[str]:
+        return [event.text for event in self.events if event.kind == kind]
+
+
+def take(store: Store, program: list[RunConfig]) -> tuple[list[list[RunConfig]], Pipe]:
+    pipe = Pipe()
+    return parallel._take(store, program, Source(), pipe), pipe  # type: ignore[arg-type, return-value]
+
+
+def test_a_program_tells_of_every_run(tiny: RunConfig, tmp_path: Path) -> None:
+    program, store = grid(tiny, seed=range(3)), Store(tmp_path)
+    left, pipe = take(store, program)
+    assert left == []
+    told = [(event.kind, event.key, event.epoch) for event in pipe.events]
+    keys = [config.key() for config in program]
+    assert told[:-3] == [("epoch", key, epoch) for epoch in range(tiny.epochs + 1) for key in keys]
+    assert told[-3:] == [("done", key, tiny.epochs) for key in keys]
+    assert all(event.loss is not None for event in pipe.events[:-3])
+
+
+def test_what_is_left_of_a_program_is_what_others_train(tiny: RunConfig, tmp_path: Path) -> None:
+    program, store = grid(tiny, seed=range(3)), Store(tmp_path)
+    lock = store.lock_file(program[1])
+    lock.parent.mkdir()
+    with filelock.FileLock(lock):
+        left, pipe = take(store, program)
+    assert left == [[program[1]]]
+    assert {event.key for event in pipe.events} == {program[0].key(), program[2].key()}
+    assert take(store, left[0])[0] == []
+
+
+def test_a_program_that_does_not_fit_into_memory_is_halved(
+    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, store = grid(tiny, seed=range(5)), Store(tmp_path)
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ncharness.store.train_together", full)
+        left, pipe = take(store, program)
+        assert left == [program[:2], program[2:]]
+        assert pipe.texts("failed") == []
+        name = f"{program[0].name()} and 4 others of its shape"
+        assert pipe.texts("problem") == [f"{name} do not fit into memory together; they are trained in halves"]
+    with monkeypatch.context() as patched:
+        patched.setattr("ncharness.store.train", full)
+        left, pipe = take(store, program[:1])
+        assert left == []
+        assert pipe.texts("failed") == [f"{tiny.name()}: OutOfMemoryError: CUDA out of memory"]
+
+
+def test_a_worker_goes_on_with_the_halves(tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, store, together = grid(tiny, seed=range(5)), Store(tmp_path), store_module.train_together
+
+    def small(configs: list[RunConfig], *arguments: object, **settings: object) -> object:
+        if len(configs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return together(configs, *arguments, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ncharness.store.train_together", small)
+    pipe = Pipe()
+    parallel._work(str(tmp_path), [[config.to_dict() for config in program]], Source(), pipe)  # type: ignore[arg-type]
+    counts = [run.provenance["together"] for config in program if (run := store.load(config)) is not None]
+    assert sorted(counts) == [1, 2, 2, 2, 2]
+    assert len(pipe.texts("problem")) == 2
+
+
+def test_a_program_that_fails_is_one_clear_line(tiny: RunConfig, tmp_path: Path) -> None:
+    left, pipe = take(Store(tmp_path), grid(tiny.replace(data="no-such-set"), seed=range(2)))
+    assert left == []
+    (text,) = pipe.texts("failed")
+    assert text.startswith("mlp-L03-H16-no-such-set-p0.00-s0 and 1 other of its shape: ValueError: name: ")
+    assert "\n" not in text
+
+
+@pytest.mark.slow
+def test_programs_are_trained_by_processes(tiny: RunConfig, tmp_path: Path) -> None:
+    configs, store = [*grid(tiny, seed=range(4)), tiny.replace(depth=2)], Store(tmp_path)
+    runs = ensure(store, configs, jobs=2, together=2)
+    assert list(runs) == [config.key() for config in configs]
+    assert [run.provenance["together"] for run in runs.values()] == [2, 2, 2, 2, 1]
+
+
+@pytest.mark.slow
+def test_a_killed_program_goes_on_with_all_of_its_runs(tiny: RunConfig, tmp_path: Path) -> None:
+    def kill(event: Event) -> None:
+        for worker in multiprocessing.active_children():
+            if event.epoch == 5 and worker.pid:
+                os.kill(worker.pid, signal.SIGKILL)
+
+    configs, store = grid(tiny.replace(epochs=200), seed=range(3)), Store(tmp_path / "killed")
+    with pytest.raises(TrainingFailedError, match="exit code -9; start again to resume"):
+        ensure(store, configs, jobs=1, on_event=kill, together=3)
+    epochs = [store.status(config).epoch for config in configs]
+    assert min(epochs) >= 5
+    assert max(epochs) - min(epochs) <= 1, "it was killed at most between two checkpoints"
+    untouched = ensure(Store(tmp_path / "untouched"), configs, jobs=1, together=3)
+    runs = ensure(store, configs, jobs=1, together=3)
+    assert [run.provenance["resumed_from_epoch"] for run in runs.values()] == epochs
+    if len(set(epochs)) == 1:  # else they are programs of their own from there, and the same to rounding
+        assert [run.rows for run in runs.values()] == [run.rows for run in untouched.values()]

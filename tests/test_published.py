@@ -11,8 +11,8 @@ from ncharness import Row, Run, RunConfig, Store, grid
 from ncharness import published as pub
 from ncharness.cli import main
 from ncharness.families import group, traces
+from ncharness.files import write_result
 from ncharness.published_figure import figure_one, write
-from ncharness.store import write_result
 
 BASE = RunConfig(arch="conv", width=400, data="cifar10", epochs=500, measurements=3)
 

@@ -1,5 +1,6 @@
 """Runs through executors: what may be lost on the way, and what a person is told of it."""
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -12,12 +13,15 @@ from typing import Any
 
 import filelock
 import pytest
+import torch
 
 from ncharness import RunConfig, Store, grid, remote
 from ncharness.parallel import ensure
-from ncharness.remote import Outcome, train_run
+from ncharness.remote import Outcome, train_runs
 from ncharness.train import State
 from ncharness.work import Event, Source, TrainingFailedError
+
+store_module = importlib.import_module("ncharness.store")
 
 
 @pytest.fixture(autouse=True)
@@ -35,13 +39,13 @@ def config() -> RunConfig:
 class Worker:
     """An executor that calls a function of its own at once; what it returns or raises is in the future."""
 
-    def __init__(self, work: Callable[..., Any] = train_run) -> None:
+    def __init__(self, work: Callable[..., Any] = train_runs) -> None:
         self.work = work
         self.submitted: list[tuple[Any, ...]] = []
         self.futures: list[Future[Any]] = []
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> "Future[Any]":
-        assert function is train_run
+        assert function is train_runs
         self.submitted.append(arguments)
         self.futures.append(Future())
         try:
@@ -62,16 +66,16 @@ def killed_at(*epochs: int) -> Callable[..., Outcome]:
     """Trains, but the first call is killed at the first of these epochs, the second at the second, and so on."""
     ahead = list(epochs)
 
-    def work(root: str, identity: str, values: dict[str, Any], source: Source) -> Outcome:
+    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> Outcome:
         if not ahead:
-            return train_run(root, identity, values, source)
+            return train_runs(root, identity, values, source)
         epoch = ahead.pop(0)
 
         def stop(state: State) -> None:
             if state.epoch == epoch:
                 raise KilledError
 
-        Store(root).train(RunConfig.from_dict(values), on_epoch=stop)
+        Store(root).train(RunConfig.from_dict(*values), on_epoch=stop)
         raise AssertionError("was not killed")
 
     return work
@@ -151,7 +155,7 @@ def test_a_run_that_is_trained_elsewhere_is_waited_for(config: RunConfig, tmp_pa
     def work(*arguments: Any) -> Outcome:
         if len(worker.submitted) == 5:
             held.release()
-        return train_run(*arguments)
+        return train_runs(*arguments)
 
     worker = Worker(work)
     with filelock.FileLock(lock) as held:
@@ -162,7 +166,7 @@ def test_a_run_that_is_trained_elsewhere_is_waited_for(config: RunConfig, tmp_pa
 
 
 def test_what_fails_is_one_clear_line_and_ends_the_rest(config: RunConfig, tmp_path: Path) -> None:
-    worker = Worker(lambda *arguments: train_run(*arguments) if arguments[2]["seed"] == 0 else Outcome("busy"))
+    worker = Worker(lambda *arguments: train_runs(*arguments) if arguments[2][0]["seed"] == 0 else Outcome("busy"))
     configs = [config.replace(data="no-such-set"), config.replace(seed=1)]
     with pytest.raises(TrainingFailedError, match=r"^mlp-L02.*ValueError: name: .*no-such-set") as caught:
         ensure(Store(tmp_path), configs, executor=worker)
@@ -180,12 +184,12 @@ def test_problems_are_told(config: RunConfig, tmp_path: Path) -> None:
 
 def test_a_worker_that_sees_another_directory_trains_nothing(config: RunConfig, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    worker = Worker(lambda _, *arguments: train_run(str(other), *arguments))
+    worker = Worker(lambda _, *arguments: train_runs(str(other), *arguments))
     with pytest.raises(TrainingFailedError, match=rf"does not see the store: {other} is another directory there"):
         ensure(Store(tmp_path / "here"), [config], executor=worker)
     assert not other.exists()
     Store(other).identity(create=True)
-    assert train_run(str(other), Store(tmp_path / "here").identity(), config.to_dict(), Source()).kind == "astray"
+    assert train_runs(str(other), Store(tmp_path / "here").identity(), [config.to_dict()], Source()).kind == "astray"
 
 
 def test_workers_are_given_absolute_paths(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +223,7 @@ def test_a_result_that_shows_late_is_found(config: RunConfig, tmp_path: Path) ->
 
 def test_a_result_of_another_version_is_one_clear_line(config: RunConfig, tmp_path: Path) -> None:
     def work(*arguments: Any) -> Outcome:
-        outcome = train_run(*arguments)
+        outcome = train_runs(*arguments)
         file = Store(tmp_path).path(config) / "result.json"
         file.write_text(file.read_text().replace('"schema": ', '"schema": 9'))
         return outcome
@@ -247,11 +251,11 @@ def test_progress_is_read_from_the_store(config: RunConfig, tmp_path: Path) -> N
             try:
                 epoch = next(stops)
             except StopIteration:
-                self.set_result(train_run(*worker.submitted[0]))
+                self.set_result(train_runs(*worker.submitted[0]))
                 return super().done()
             if epoch is not None:
                 with pytest.raises(KilledError):
-                    killed_at(epoch)(str(tmp_path), "", config.to_dict(), Source())
+                    killed_at(epoch)(str(tmp_path), "", [config.to_dict()], Source())
             return False
 
     class Unseen(Waiting):
@@ -280,13 +284,13 @@ def test_no_more_runs_are_submitted_than_allowed(config: RunConfig, tmp_path: Pa
         def done(self) -> bool:
             self.polls -= 1
             if self.polls == 0:
-                self.set_result(train_run(*self.arguments))
-                under_way.remove(self.arguments[2]["seed"])
+                self.set_result(train_runs(*self.arguments))
+                under_way.remove(self.arguments[2][0]["seed"])
             return super().done()
 
     class Counting(Waiting):
         def submit(self, _: Callable[..., Any], /, *arguments: Any) -> "Future[Any]":
-            under_way.add(arguments[2]["seed"])
+            under_way.add(arguments[2][0]["seed"])
             most.append(len(under_way))
             return Slow(arguments, polls=1 + len(most))  # no two end together
 
@@ -309,6 +313,89 @@ def test_stopping_cancels_what_has_not_begun_and_says_how_to_go_on(config: RunCo
     with pytest.raises(KeyboardInterrupt, match="the same command goes on from the last checkpoint of every run"):
         ensure(Store(tmp_path), grid(config, seed=range(3)), executor=worker)
     assert [future.cancelled() for future in worker.futures] == [True, True, True]
+
+
+# --- programs of several runs -----------------------------------------------------------------------------------------
+
+
+def test_a_program_is_submitted_as_one_and_every_run_of_it_is_told_of(config: RunConfig, tmp_path: Path) -> None:
+    configs, worker, events = grid(config, seed=range(3)), Worker(), list[Event]()
+    runs = ensure(Store(tmp_path), configs, executor=worker, on_event=events.append, together=2)
+    assert sorted(len(arguments[2]) for arguments in worker.submitted) == [1, 2]
+    assert sorted(run.provenance["together"] for run in runs.values()) == [1, 2, 2]
+    assert sorted(event.key for event in events if event.kind == "done") == sorted(runs)
+
+
+def test_a_program_that_loses_its_worker_goes_on_with_all_of_its_runs(config: RunConfig, tmp_path: Path) -> None:
+    configs, events = grid(config, seed=range(3)), list[Event]()
+
+    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> Outcome:
+        if len(worker.submitted) > 1:
+            return train_runs(root, identity, values, source)
+
+        def stop(each: RunConfig, state: State) -> None:
+            if state.epoch == 3 and each == configs[-1]:
+                raise KilledError
+
+        Store(root).train_together([RunConfig.from_dict(of) for of in values], on_epoch=stop)
+        raise AssertionError("was not killed")
+
+    worker = Worker(work)
+    runs = ensure(Store(tmp_path), configs, executor=worker, on_event=events.append, together=3)
+    assert [run.provenance["resumed_from_epoch"] for run in runs.values()] == [3, 3, 3]
+    (problem,) = [event.text for event in events if event.kind == "problem"]
+    name = f"{config.name()} and 2 others of its shape"
+    assert problem == f"{name} lost its worker (KilledError: by hand) and goes on after epoch 3"
+    told = [(event.key, event.epoch) for event in events if event.kind == "epoch"]
+    assert told == [(each.key(), 3) for each in configs]
+
+
+def test_one_run_that_is_trained_elsewhere_is_waited_for_and_not_the_others(config: RunConfig, tmp_path: Path) -> None:
+    store, configs = Store(tmp_path), grid(config, seed=range(3))
+    lock = store.lock_file(configs[1])
+    lock.parent.mkdir(parents=True)
+
+    def work(*arguments: Any) -> Outcome:
+        if len(worker.submitted) == 2:
+            assert [store.status(each).state for each in configs] == ["done", "missing", "done"]
+            held.release()
+        return train_runs(*arguments)
+
+    worker = Worker(work)
+    with filelock.FileLock(lock) as held:
+        runs = ensure(store, configs, executor=worker, together=3)
+    assert len(worker.submitted) == 2
+    assert [run.provenance["together"] for run in runs.values()] == [2, 1, 2]
+
+
+def test_a_program_that_does_not_fit_into_a_workers_memory_is_halved(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs, events, together = grid(config, seed=range(5)), list[Event](), store_module.train_together
+
+    def small(program: list[RunConfig], *arguments: Any, **settings: Any) -> Any:
+        if len(program) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return together(program, *arguments, **settings)
+
+    monkeypatch.setattr("ncharness.store.train_together", small)
+    worker = Worker()
+    ensure(Store(tmp_path), configs, executor=worker, on_event=events.append, together=5)
+    assert sorted(len(arguments[2]) for arguments in worker.submitted) == [1, 2, 2, 3, 5]
+    problems = [event.text for event in events if event.kind == "problem"]
+    assert len(problems) == 2
+    assert all(text.endswith("do not fit into memory together; they are trained in halves") for text in problems)
+
+
+def test_a_run_that_does_not_fit_alone_is_one_clear_line(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("ncharness.store.train", full)
+    with pytest.raises(TrainingFailedError, match=rf"^{config.name()}: OutOfMemoryError: CUDA out of memory"):
+        ensure(Store(tmp_path), [config], executor=Worker())
 
 
 @pytest.mark.parametrize("error", [BrokenExecutor("a process died"), KilledError(), OSError("no route")])

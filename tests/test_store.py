@@ -11,13 +11,14 @@ import threading
 import time
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 
-from ncharness import RunConfig, Store, data
+from ncharness import RunConfig, Store, Study, data
 from ncharness.config import SCHEMA
+from ncharness.files import CorruptFileError, read_checkpoint, read_result, write_result
 from ncharness.record import Run
-from ncharness.store import CorruptFileError, read_checkpoint, read_result, write_result
 from ncharness.train import State
 
 
@@ -196,6 +197,123 @@ def test_a_run_killed_long_after_its_checkpoint_resumes_to_the_same_rows(
     assert run.provenance["resumed_from_epoch"] == 0
 
 
+# --- several runs as one program --------------------------------------------------------------------------------------
+
+
+def stop_together(store: Store, configs: list[RunConfig], epoch: int, *, after: int = 0) -> None:
+    """Trains them together until `after` of them are told to have finished the epoch."""
+    told: list[RunConfig] = []
+
+    def stop(config: RunConfig, state: State) -> None:
+        if state.epoch == epoch:
+            told.append(config)
+            if len(told) > after:
+                raise StoppedError
+
+    with pytest.raises(StoppedError):
+        store.train_together(configs, on_epoch=stop)
+
+
+def assert_close(run: Run | None, other: Run) -> None:
+    assert run is not None
+    assert [row[:4] for row in run.rows] == [row[:4] for row in other.rows]
+    assert [row.value for row in run.rows] == pytest.approx([row.value for row in other.rows], rel=1e-4, abs=1e-6)
+
+
+def test_runs_trained_together_are_runs_like_others(store: Store, config: RunConfig, tmp_path: Path) -> None:
+    shared, configs = Store(tmp_path / "shared"), [config, config.replace(seed=1), config.replace(seed=2, noise=0.2)]
+    told: list[tuple[str, int]] = []
+    runs = shared.train_together(configs, on_epoch=lambda each, state: told.append((each.key(), state.epoch)))
+    assert told == [(each.key(), epoch) for epoch in range(config.epochs + 1) for each in configs]
+    for each, run in zip(configs, runs, strict=True):
+        assert run == loaded(shared, each)
+        assert run.config == each
+        assert run.provenance["together"] == 3
+        assert sorted(file.name for file in shared.path(each).iterdir()) == ["model.pt", "result.json"]
+        alone = store.train(each)
+        assert alone is not None
+        assert alone.provenance["together"] == 1
+        assert_close(run, alone)
+    weights = [torch.load(shared.path(each) / "model.pt", weights_only=True) for each in configs]
+    assert not torch.equal(weights[0]["head.weight"], weights[1]["head.weight"])
+
+
+def test_what_is_there_is_loaded_and_what_others_train_is_left_to_them(store: Store, config: RunConfig) -> None:
+    elsewhere, mine = config.replace(seed=1), config.replace(seed=2)
+    seen: list[str] = []
+    lock = store.lock_file(elsewhere)
+    with filelock.FileLock(lock):
+        runs = store.train_together([config, elsewhere, mine], on_epoch=lambda each, _: seen.append(each.key()))
+    assert set(seen) == {mine.key()}
+    assert runs[1] is None
+    assert runs[0] == loaded(store, config)
+    assert runs[2] == loaded(store, mine)
+    assert runs[2].provenance["together"] == 1
+    with filelock.FileLock(lock, timeout=0):
+        pass  # let go of
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 4])
+def test_stopped_together_they_resume_together_to_the_same_rows(config: RunConfig, tmp_path: Path, epoch: int) -> None:
+    configs = [config.replace(arch="conv", width=4, seed=seed) for seed in range(3)]
+    full = Store(tmp_path / "full").train_together(configs)
+    store = Store(tmp_path / "stopped")
+    stop_together(store, configs, epoch)
+    assert [store.status(each).epoch for each in configs] == [epoch] * 3
+    for found, expected in zip(store.train_together(configs), full, strict=True):
+        assert found is not None
+        assert expected is not None
+        assert found.rows == expected.rows
+        assert found.provenance["resumed_from_epoch"] == epoch
+
+
+def test_runs_that_stand_at_different_epochs_are_programs_of_their_own(config: RunConfig, tmp_path: Path) -> None:
+    """As a kill between two checkpoints of one program leaves them."""
+    store, configs = Store(tmp_path), [config.replace(seed=seed) for seed in range(5)]
+    stop_together(store, configs[:2], 1)
+    stop_together(store, configs[2:4], 2)
+    runs = store.train_together(configs)
+    facts = [(run.provenance["resumed_from_epoch"], run.provenance["together"]) for run in runs if run is not None]
+    assert facts == [(1, 2), (1, 2), (2, 2), (2, 2), (None, 1)]
+    for each, run in zip(configs, runs, strict=True):
+        alone = Store(tmp_path / "alone").train(each)
+        assert alone is not None
+        assert_close(run, alone)
+
+
+def test_the_checkpoints_of_a_program_are_large_together(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = sys.modules["ncharness.store"].write_checkpoint
+    monkeypatch.setattr("ncharness.store.write_checkpoint", lambda *arguments: min(10, write(*arguments)))
+    monkeypatch.setattr("ncharness.store.LARGE_CHECKPOINT", 25)
+    store, configs = Store(tmp_path), [config.replace(seed=seed) for seed in range(5)]
+    stop_together(store, configs[:2], 3)
+    assert [store.status(each).epoch for each in configs[:2]] == [3, 3], "two are not"
+    stop_together(store, configs[2:], 3)
+    assert [store.status(each).epoch for each in configs[2:]] == [0] * 3, "three are, and the minute has not passed"
+
+
+def test_a_corrupt_file_of_one_costs_the_others_nothing(config: RunConfig, tmp_path: Path) -> None:
+    store, configs = Store(tmp_path), [config.replace(seed=seed) for seed in range(3)]
+    stop_together(store, configs, 2)
+    (store.path(configs[1]) / "checkpoint.pt").write_text("nothing")
+    problems: list[tuple[str, str]] = []
+    runs = store.train_together(configs, on_problem=lambda each, text: problems.append((each.key(), text)))
+    assert [run.provenance["resumed_from_epoch"] for run in runs if run is not None] == [2, None, 2]
+    ((key, text),) = problems
+    assert key == configs[1].key()
+    assert "training the run from the start" in text
+
+
+def test_a_study_is_carried_out_whoever_asks(tmp_path: Path) -> None:
+    study = Study(experiment="unconstrained.minimum", settings={"classes": 3, "dim": 4})
+    (run,) = Store(tmp_path).train_together([study])
+    assert run is not None
+    assert run == Store(tmp_path).train(study)
+    assert "together" not in run.provenance
+
+
 def test_the_device_is_said_and_is_no_part_of_the_run(store: Store, config: RunConfig) -> None:
     run = store.train(config, device="cpu")
     assert run is not None
@@ -304,7 +422,7 @@ def test_a_result_under_another_runs_name_is_refused(store: Store, config: RunCo
 
 
 def test_a_result_of_another_schema_is_stale(store: Store, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ncharness.store.SCHEMA", SCHEMA + 1)
+    monkeypatch.setattr("ncharness.files.SCHEMA", SCHEMA + 1)
     with pytest.raises(CorruptFileError, match="stale"):
         read_result(store.path(config) / "result.json")
 
