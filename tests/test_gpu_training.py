@@ -42,6 +42,28 @@ def test_a_stopped_run_resumes_to_the_same_rows(config, tmp_path):
     assert store.train(config, device="cuda").rows == untouched.rows
 
 
+@pytest.mark.parametrize("config", [PLAIN, AS_AT_SCALE_PAPER], ids=["plain", "augmented, bf16, compiled"])
+def test_runs_as_one_program_are_near_the_runs_alone_and_resume_to_the_same_rows(config, tmp_path):
+    configs = [config.replace(seed=seed) for seed in range(3)]
+    untouched = Store(tmp_path / "untouched").train_together(configs, device="cuda")
+    for each, run in zip(configs, untouched, strict=True):
+        alone = Store(tmp_path / "alone").train(each, device="cuda")
+        for mine, true in zip(run.rows, alone.rows, strict=True):
+            assert mine[:-1] == true[:-1]
+            if true.epoch == 0:
+                assert mine.value == pytest.approx(true.value, rel=1e-3, abs=5e-3)
+        assert run.scalar("error") == pytest.approx(alone.scalar("error"), abs=0.1)
+
+    def stop(_, state: State) -> None:
+        if state.epoch == 3:  # of the first run: all of them have their checkpoints
+            raise StoppedError
+
+    store = Store(tmp_path / "stopped")
+    with pytest.raises(StoppedError):
+        store.train_together(configs, device="cuda", on_epoch=stop)
+    assert [run.rows for run in store.train_together(configs, device="cuda")] == [run.rows for run in untouched]
+
+
 def test_weights_of_a_run_on_the_device_load_without_one(tmp_path):
     store = Store(tmp_path)
     store.train(PLAIN, device="cuda")
