@@ -3,25 +3,19 @@
 import argparse
 import dataclasses
 import platform
-import re
-import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress, TextColumn
-from rich.table import Table
 
 from ncharness import devices, ops
 from ncharness.bound import sweep
+from ncharness.cli_bench import add_bench
+from ncharness.cli_tables import print_bounds, print_layers, print_rows, print_runs
 from ncharness.config import RunConfig, grid
-from ncharness.depth import EPS_SWEEP, effective_depth
 from ncharness.executors import NAMES as EXECUTORS
 from ncharness.executors import opened
 from ncharness.named import NAMES
@@ -29,10 +23,8 @@ from ncharness.parallel import available_cpus, ensure, missing
 from ncharness.progress import progress_line
 from ncharness.provenance import facts
 from ncharness.published import recipe
-from ncharness.record import Row, Run
 from ncharness.report import read_csv, write_report
 from ncharness.store import Store
-from ncharness.study import Study
 from ncharness.work import Source, TrainingFailedError
 
 _HELP = {
@@ -124,37 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     figure.add_argument("--width", type=int, help="H of the runs (all)")
     figure.add_argument("--out", type=Path, help="folder to write into (the store)")
     figure.set_defaults(command=_figure1)
-    _add_bench(verbs)
+    add_bench(verbs)
     verbs.add_parser("info", help="versions, backend and why, store, device").set_defaults(command=_info)
     return parser
-
-
-def _add_bench(verbs: Any) -> None:
-    bench = verbs.add_parser(
-        "bench",
-        help="measure the kernels against a floor and other ways",
-        description="Times the kernels against the time of reading the matrix, and against what people use today.",
-    )
-    bench.add_argument(
-        "sections",
-        nargs="*",
-        metavar="section",
-        help="kernels (the default), dtypes, gram, scaling, layers, stream, together; all: every one of them",
-    )
-    bench.add_argument("--shape", help="of kernels, rows x features x classes: 200kx512x10,128x512x10 (six shapes)")
-    bench.add_argument("--ways", help="of kernels, to compare ours with: 'torch index_add,faiss' and so on (all ten)")
-    bench.add_argument("--quick", action="store_true", help="an eighth of the rows; no target is judged")
-    bench.add_argument("--rounds", type=int, default=7, help="times that every way is timed (%(default)s)")
-    bench.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of every way (%(default)s)")
-    bench.add_argument("--data-root", type=Path, help="Fashion-MNIST for layers ($NCHARNESS_DATA; without: random)")
-    bench.add_argument("--json", type=Path, metavar="PATH", help="write every number, machine, versions and command")
-    bench.add_argument(
-        "--device",
-        default="cpu",
-        help="cuda: the kernels on that device, against its own reads and products; writes benchmarks/<card>.json "
-        "unless --json names another file (%(default)s)",
-    )
-    bench.set_defaults(command=_bench)
 
 
 def configs_from(options: argparse.Namespace) -> list[RunConfig]:
@@ -203,7 +167,7 @@ def _train(options: argparse.Namespace) -> int:
             executor=executor,
             together=options.together,
         )
-    _print_runs([(store.path(run.config), run, "") for run in runs.values()])
+    print_runs([(store.path(run.config), run, "") for run in runs.values()])
     return 0
 
 
@@ -213,34 +177,8 @@ def _ls(_: argparse.Namespace) -> int:
     if not entries:
         print(f"no runs in {store.root}")
         return 0
-    _print_runs(entries)
+    print_runs(entries)
     return 0
-
-
-def _print_runs(entries: Sequence[tuple[Path, Run | None, str]]) -> None:
-    """A line per run: errors of the network, and effective depth d at each eps."""
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("run", overflow="fold")
-    table.add_column("key", no_wrap=True)
-    for heading in ("train error", "test error", *(f"d {eps:g}" for eps in EPS_SWEEP)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("state", overflow="fold")
-    for path, run, detail in entries:
-        name, _, key = path.name.rpartition("_")
-        if run is None:
-            table.add_row(escape(name), key, *["-"] * (2 + len(EPS_SWEEP)), escape(detail))
-            continue
-        if isinstance(run.config, Study):
-            table.add_row(escape(name), key, *["-"] * (2 + len(EPS_SWEEP)), "done")
-            continue
-        profile = run.profile()
-        depths = ["none" if (depth := effective_depth(profile, eps=eps)) is None else str(depth) for eps in EPS_SWEEP]
-        errors = [f"{run.scalar('error', split=split):.3f}" for split in ("train", "test")]
-        table.add_row(escape(name), key, *errors, *depths, "done")
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160  # a file or a pipe has no edge to fold at
-    console.print(table)
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -257,35 +195,8 @@ def _show(options: argparse.Namespace) -> int:
     console.print(str(path))
     for title, values in (("configuration", run.config.to_dict()), ("provenance", run.provenance)):
         console.print(f"{title}: " + ", ".join(f"{name}={value}" for name, value in values.items()), soft_wrap=True)
-    _print_layers(run, run.config.metrics) if isinstance(run.config, RunConfig) else _print_rows(run)
+    print_layers(run, run.config.metrics) if isinstance(run.config, RunConfig) else print_rows(run)
     return 0
-
-
-def _print_rows(run: Run) -> None:
-    """All that a study found, in the order it tells."""
-    table = Table(*Row._fields, box=None, pad_edge=False, header_style="bold")
-    for row in run.rows:
-        table.add_row(*map(str, row[:-1]), f"{row.value:.6g}")
-    Console(highlight=False).print(table)
-
-
-def _print_layers(run: Run, metrics: Sequence[str]) -> None:
-    """The layers of a training after its last epoch, and what was asked for of the network."""
-    console, table = Console(highlight=False), Table(box=None, pad_edge=False, header_style="bold")
-    last = {(row.layer, row.split, row.metric): row.value for row in run.rows if row.epoch == run.epochs[-1]}
-    measured = {(split, metric) for layer, split, metric in last if layer != "network"}
-    columns = {("train", "ncc_error"): "NCC error, train", ("test", "ncc_error"): "NCC error, test"}
-    columns |= {("train", "cdnv"): "CDNV, train"}
-    wanted = [(split, metric) for metric in metrics for split in ("train", "test")]
-    columns |= {(split, metric): f"{metric}, {split}" for split, metric in wanted if (split, metric) in measured}
-    for heading in ("layer", *columns.values()):
-        table.add_column(heading, justify="left" if heading == "layer" else "right")
-    for layer in dict.fromkeys(row.layer for row in run.rows if row.layer != "network"):
-        table.add_row(layer, *(f"{last[layer, split, metric]:.4g}" for split, metric in columns))
-    console.print(table)
-    of_network = {metric: value for (layer, _, metric), value in last.items() if layer == "network"}
-    if network := [f"{name}={of_network[name]:.4g}" for name in metrics if name in of_network]:
-        console.print("network: " + ", ".join(network))
 
 
 def _report(_: argparse.Namespace) -> int:
@@ -333,137 +244,9 @@ def _bound(options: argparse.Namespace) -> int:
     if not bounds:
         print(f"no runs with part first and both in {store.root}")
         return 0
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for heading in (
-        "data",
-        "L",
-        "p",
-        "alpha",
-        "first term",
-        "-1 layer",
-        "(1+a)p",
-        "delta1",
-        "delta2",
-        "value",
-        "test error",
-    ):
-        table.add_column(heading, overflow="fold")
-    for bound in bounds:
-        total = f"{bound.value:.2f} [{bound.low:.2f}, {bound.high:.2f}]"
-        test = bound.test_error
-        cells = [
-            bound.first,
-            f"{bound.first_if_one_less:.2f}",
-            f"{bound.penalty.value:.2f}",
-            bound.delta1,
-            bound.delta2,
-        ]
-        table.add_row(
-            escape(bound.data),
-            *(f"{value:g}" for value in (bound.depth, bound.p, bound.alpha)),
-            *(escape(str(cell)) for cell in cells),
-            escape(total),
-            escape(f"{test.value:.3f} [{test.low:.3f}, {test.high:.3f}]"),
-        )
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
-    console.print(table)
+    print_bounds(bounds)
     print(f"eps {options.eps:g}; every value is {bounds[0].direction}; -1 layer: the first term if d_min were one less")
     return 0
-
-
-def _bench(options: argparse.Namespace) -> int:
-    from ncharness import bench_report, bench_sections, bench_tables  # of no use to the other commands
-
-    if options.device != "cpu":
-        return _bench_device(options)
-    known, asked = bench_sections.SECTIONS, options.sections or ["kernels"]
-    if unknown := [name for name in asked if name not in (*known, "all")]:
-        raise ValueError(f"section: expected some of {', '.join(known)}, all, got {unknown[0]!r}")
-    sections = [name for name in known if "all" in asked or name in asked]
-    for name in ("rounds", "threads"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name}: expected at least 1, got {getattr(options, name)}")
-    if options.json is not None and not options.json.resolve().parent.is_dir():
-        raise ValueError(f"--json: expected a path in a folder that exists, got {options.json}")
-    settings = bench_tables.Settings(
-        rounds=options.rounds, n_threads=options.threads, quick=options.quick, data_root=options.data_root
-    )
-    if options.shape is not None:
-        shapes = tuple(map(bench_sections.parse_shape, options.shape.split(",")))
-        settings = dataclasses.replace(settings, shapes=shapes)
-    if options.ways is not None:
-        settings = dataclasses.replace(settings, ways=bench_sections.parse_ways(options.ways))
-
-    about = bench_report.provenance("ncharness " + shlex.join(options.arguments), settings)
-    return _show_tables(partial(bench_sections.run, sections), settings, about, options.json)
-
-
-def _bench_device(options: argparse.Namespace) -> int:
-    from ncharness import bench_cuda, bench_report, bench_tables
-
-    try:
-        device = torch.device(options.device)
-    except RuntimeError:
-        raise ValueError(f"--device: expected cpu or cuda, got {options.device!r}") from None
-    for name in ("sections", "shape", "ways", "data_root"):
-        if getattr(options, name):
-            raise ValueError(f"--device: {name.replace('_root', '-root')} cannot be chosen on a device")
-    if device.type != "cuda" or not torch.cuda.is_available():
-        why = "torch finds no CUDA device" if device.type == "cuda" else f"got {options.device!r}"
-        raise ValueError(f"--device: expected cpu or cuda, and {why}")
-    if ops.backend(device).name != "cuda":
-        raise ValueError(f"--device: {ops.backend(device).reason}")
-    settings = bench_tables.Settings(rounds=options.rounds, quick=options.quick)
-    about = bench_report.provenance("ncharness " + shlex.join(options.arguments), settings)
-    about["machine"] |= bench_cuda.card(device)
-    path = options.json or Path("benchmarks") / f"{re.sub(r'[^a-z0-9]+', '-', about['machine']['card'].lower())}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    code = _show_tables(partial(bench_cuda.run, device=device), settings, about, path)
-    print(f"numbers: {path}")
-    return code
-
-
-def _show_tables(run: Callable[[Any], Iterator[Any]], settings: Any, about: dict[str, Any], path: Path | None) -> int:
-    """Prints tables as they come, and targets; writes them all, whether or not somebody stopped it."""
-    from ncharness import bench_report
-
-    console = Console()
-    width = console.width if console.is_terminal else bench_report.WIDTH
-    colour = console.is_terminal and not console.no_color
-    print(bench_report.header(about))
-    tables = []
-    try:
-        with _status_line() as on_step:
-            for table in run(dataclasses.replace(settings, on_step=on_step)):
-                tables.append(table)
-                on_step("")
-                print(bench_report.text(table, width=width, colour=colour), flush=True)
-        code = 0
-    except KeyboardInterrupt:
-        print("ncharness: stopped; what was done so far is above", file=sys.stderr)
-        code = 130
-    if any(table.section == "kernels" for table in tables):
-        print(bench_report.legend())
-    if targets := [target for table in tables for target in table.targets]:
-        print(bench_report.targets_text(targets, width=width, colour=colour))
-    if path is not None:
-        bench_report.write_json(tables, about, path)
-    return code
-
-
-@contextmanager
-def _status_line() -> Iterator[Callable[[str], None]]:
-    """What is being done, on a terminal; nothing in a pipe. No thread redraws it, which would disturb what is timed."""
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}")
-    silent = not console.is_terminal
-    with Progress(
-        columns, console=console, disable=silent, transient=True, auto_refresh=False, redirect_stdout=False
-    ) as progress:
-        task = progress.add_task("")
-        yield lambda text: progress.update(task, description=escape(text), refresh=True)
 
 
 def _info(_: argparse.Namespace) -> int:
