@@ -2,7 +2,7 @@
 
 from ncharness.bound import Bound, Term, comparative_bound, mean_depth, minimal_depth
 from ncharness.config import RunConfig, grid
-from ncharness.depth import depth_profile, effective_depth, interpolated_depth
+from ncharness.depth import depth_profile, effective_depth, interpolated_depth, log_linearity
 from ncharness.metrics import (
     ClassMeasure,
     between_rank,
@@ -94,6 +94,7 @@ __all__ = [
     "interpolated_depth",
     "kernel_nc1",
     "linear_predictions",
+    "log_linearity",
     "margins",
     "mean_depth",
     "measure",

@@ -6,6 +6,7 @@ a first crossing (arXiv:2202.09028 v9; Kothapalli et al., section 4.2): no monot
 
 import itertools
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 
 EPS_SWEEP = (0.01, 0.02, 0.05, 0.10)
@@ -71,3 +72,21 @@ def is_monotone(ncc_errors: Sequence[float]) -> bool:
     """Whether no layer's NCC error exceeds that of the layer before it. Published curves are not always so."""
     errors = _checked(ncc_errors, 0.0)
     return all(later <= earlier for earlier, later in itertools.pairwise(errors))
+
+
+def log_linearity(measures: Sequence[float]) -> float:
+    """Pearson's correlation of the layers' indices with the logarithm of a measure of theirs, in [-1, 1].
+
+    -1 where it falls by one factor from layer to layer: the law of data separation, for `fuzziness` of a trained
+    network (He & Su, arXiv:2210.17020). NaN where all are equal or one is not a positive number; ValueError for fewer
+    than two layers.
+
+    >>> log_linearity([8.0, 4.0, 2.0, 1.0])
+    -1.0
+    """
+    values = [float(value) for value in measures]
+    if len(values) < 2:
+        raise ValueError(f"measures: expected one of at least two layers, got {len(values)}")
+    if not all(0.0 < value < math.inf for value in values) or len(set(values)) == 1:
+        return math.nan
+    return statistics.correlation(range(len(values)), [math.log(value) for value in values])

@@ -3,11 +3,12 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ncharness.depth import EPS_SWEEP, depth_profile, effective_depth, interpolated_depth, is_monotone
+from ncharness.depth import EPS_SWEEP, depth_profile, effective_depth, interpolated_depth, is_monotone, log_linearity
 
 nan = math.nan
 
@@ -116,3 +117,19 @@ def test_interpolated_depth_rounds_up_to_the_effective_depth(errors, eps):
 def test_a_larger_eps_never_gives_a_greater_depth(errors, thresholds):
     depths = [math.inf if depth is None else depth for depth in depth_profile(errors, eps=thresholds).values()]
     assert all(later <= earlier for earlier, later in itertools.pairwise(depths))
+
+
+def test_log_linearity_is_minus_one_for_one_factor_from_layer_to_layer():
+    assert log_linearity([1000 * 0.3**i for i in range(6)]) == pytest.approx(-1.0, abs=1e-12)
+    assert log_linearity([2.0, 4.0, 8.0]) == pytest.approx(1.0, abs=1e-12)
+    assert log_linearity([100.0, 90.0, 1.0]) == pytest.approx(np.corrcoef(range(3), np.log([100.0, 90.0, 1.0]))[0, 1])
+
+
+@pytest.mark.parametrize("measures", [[1.0, 1.0, 1.0], [1.0, 0.0], [1.0, -2.0], [1.0, nan, 2.0], [math.inf, 2.0]])
+def test_log_linearity_of_what_has_no_logarithm_or_no_spread_is_nan(measures):
+    assert math.isnan(log_linearity(measures))
+
+
+def test_log_linearity_takes_two_layers_at_least():
+    with pytest.raises(ValueError, match=r"^measures: expected one of at least two layers, got 1"):
+        log_linearity([1.0])

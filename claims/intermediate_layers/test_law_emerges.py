@@ -7,9 +7,7 @@ seeds 0 and 1: the smaller of the two parts is .9 and more; the margin is less t
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from ncharness import Run, Verdict, study_grid, superiority
+from ncharness import Run, Verdict, log_linearity, study_grid, superiority
 from ncharness.claim import Claim, Setting, unfitted
 from ncharness.verdict import SUPPORTED, not_applicable, power
 
@@ -49,7 +47,7 @@ def judge(runs: Sequence[Run], swapped: bool = False) -> Verdict:
 
 def straightness(run: Run, epoch: int) -> float:
     values = [value for point in ("in", "out") for value in run.profile("fuzziness", epoch=epoch, point=point)]
-    return float(np.corrcoef(range(len(values)), np.log(values))[0, 1])
+    return log_linearity(values)
 
 
 def test_the_law_of_separation_emerges_in_training(

@@ -9,9 +9,7 @@ without weight decay, as with it they do not fit at all.
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from ncharness import Run, Verdict, study_grid, superiority
+from ncharness import Run, Verdict, log_linearity, study_grid, superiority
 from ncharness.claim import Claim, Setting, unfitted
 from ncharness.verdict import SUPPORTED, not_applicable, power
 
@@ -51,7 +49,7 @@ def judge(runs: Sequence[Run], against: slice = LATTER) -> Verdict:
 
 def straightness(run: Run) -> float:
     values = [value for point in ("in", "out") for value in run.profile("fuzziness", point=point)]
-    return float(np.corrcoef(range(len(values)), np.log(values))[0, 1])
+    return log_linearity(values)
 
 
 def test_the_law_of_separation_needs_batch_norm_and_relu(

@@ -9,9 +9,7 @@ can be halved in a way that means anything.
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from ncharness import Run, Verdict, study_grid, superiority
+from ncharness import Run, Verdict, log_linearity, study_grid, superiority
 from ncharness.claim import Claim, Setting, unfitted
 from ncharness.verdict import SUPPORTED, not_applicable, power
 
@@ -47,7 +45,7 @@ def judge(runs: Sequence[Run]) -> Verdict:
 
 def straightness(run: Run, epoch: int | None = None) -> float:
     values = [value for point in ("in", "out") for value in run.profile("fuzziness", epoch=epoch, point=point)]
-    return float(np.corrcoef(range(len(values)), np.log(values))[0, 1])
+    return log_linearity(values)
 
 
 def test_log_fuzziness_is_linear_in_depth(
