@@ -326,6 +326,13 @@ def test_a_program_is_submitted_as_one_and_every_run_of_it_is_told_of(config: Ru
     assert sorted(event.key for event in events if event.kind == "done") == sorted(runs)
 
 
+def test_for_a_gpu_programs_are_made_without_being_asked_for(config: RunConfig, tmp_path: Path) -> None:
+    worker = Worker(lambda *_: Outcome("failed", "there is none"))
+    with pytest.raises(TrainingFailedError, match="there is none"):
+        ensure(Store(tmp_path), grid(config, seed=range(3)), executor=worker, source=Source(device="cuda"))
+    assert [len(arguments[2]) for arguments in worker.submitted] == [3]
+
+
 def test_a_program_that_loses_its_worker_goes_on_with_all_of_its_runs(config: RunConfig, tmp_path: Path) -> None:
     configs, events = grid(config, seed=range(3)), list[Event]()
 

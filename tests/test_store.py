@@ -238,6 +238,21 @@ def test_runs_trained_together_are_runs_like_others(store: Store, config: RunCon
     assert not torch.equal(weights[0]["head.weight"], weights[1]["head.weight"])
 
 
+def test_the_inputs_of_a_program_are_kept_once(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    together, seen = sys.modules["ncharness.store"].train_together, list[data.Dataset]()
+
+    def recorded(configs: list[RunConfig], datasets: list[data.Dataset], *others: object, **settings: object) -> object:
+        seen.extend(datasets)
+        return together(configs, datasets, *others, **settings)
+
+    monkeypatch.setattr("ncharness.store.train_together", recorded)
+    Store(tmp_path).train_together([config, config.replace(seed=1, noise=0.3)])
+    assert seen[0].train_x is seen[1].train_x
+    assert not torch.equal(seen[0].train_y, seen[1].train_y)
+
+
 def test_what_is_there_is_loaded_and_what_others_train_is_left_to_them(store: Store, config: RunConfig) -> None:
     elsewhere, mine = config.replace(seed=1), config.replace(seed=2)
     seen: list[str] = []

@@ -13,7 +13,7 @@ from ncharness import RunConfig, data
 from ncharness.augment import draw, joined
 from ncharness.data import Dataset
 from ncharness.record import Row
-from ncharness.together import shape, train_together
+from ncharness.together import _placed, shape, train_together
 from ncharness.train import State, train
 
 CONV = RunConfig(arch="conv", depth=2, width=4, n_train=150, batch_size=64, epochs=2, measurements=2)
@@ -224,6 +224,17 @@ def test_data_sets_share_all_but_the_labels_to_train_on(tiny: RunConfig) -> None
         half.sharing(dataset(tiny.replace(part="first", n_train=400, split=1)))
     with pytest.raises(ValueError, match="second_x: expected that of digits in both data sets, got others"):
         dataclasses.replace(half, second_x=None).sharing(half)
+
+
+def test_on_a_device_inputs_lie_once_and_labels_are_each_runs_own(tiny: RunConfig) -> None:
+    sets = [dataset(tiny), dataset(tiny.replace(noise=0.5, seed=1))]
+    placed = _placed(sets, torch.device("cpu"))
+    assert placed[1].train_x is placed[0].train_x
+    for own, there in zip(sets, placed, strict=True):
+        for name, value in vars(own).items():
+            assert (
+                torch.equal(value, vars(there)[name]) if isinstance(value, torch.Tensor) else value == vars(there)[name]
+            )
 
 
 def test_joined_draws_stand_one_behind_the_other() -> None:
