@@ -8,42 +8,34 @@ runs/.locks/<key>.lock               held by the process that trains the run
             identity                 tells this store from another directory, for workers on other machines
 """
 
-import io
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import filelock
 import torch
 
-from ncharness import data, devices, provenance
+from ncharness import devices
+from ncharness.checkpointed import Standing, Tell, finish, provenance_of
 from ncharness.config import RunConfig
-from ncharness.data import Dataset
 from ncharness.files import (
     CorruptFileError,
     read_checkpoint,
     read_header,
     read_result,
     write,
-    write_checkpoint,
     write_result,
 )
 from ncharness.record import Configuration, Run
 from ncharness.studies import carry_out
 from ncharness.study import Study
-from ncharness.together import train_together
-from ncharness.train import State, train
+from ncharness.train import State
 from ncharness.work import Source
-
-LARGE_CHECKPOINT, CHECKPOINT_SECONDS = 2**24, 60.0
-"""A checkpoint of more bytes than this is not written again before so many seconds have passed: where epochs take
-seconds, writing would take longer than training. So a killed run repeats at most an epoch, or a minute and an epoch."""
 
 _TRAINING = threading.Lock()
 """One training at a time in a process: the number of threads that it sets is the whole process's."""
@@ -125,7 +117,7 @@ class Store:
         key but of the provenance.
         """
         devices.check(device)
-        tell = _Tell(lambda _, state: on_epoch(state), lambda _, text: on_problem(text))
+        tell = Tell(lambda _, state: on_epoch(state), lambda _, text: on_problem(text))
         try:
             with self._locked(config, wait=wait), _TRAINING, _one_thread():
                 return self._finished([config], Source(data_root, download, device), tell)[config.key()]
@@ -144,20 +136,20 @@ class Store:
     ) -> list[Run | None]:
         """As `train` with `wait=False`, for one run or several of one shape, trained as one program (together.py).
 
-        None for those that another process trains. Runs whose checkpoints are of different epochs are several programs.
-        How many runs were trained together is no part of their keys but of their provenance.
+        None for those that another process trains. How many runs were trained together is no part of their keys but of
+        their provenance.
         """
         devices.check(device)
         with ExitStack() as locks:
             mine = [config for config in configs if _entered(locks, self._locked(config, wait=False))]
             with _TRAINING, _one_thread():
-                runs = self._finished(mine, Source(data_root, download, device), _Tell(on_epoch, on_problem))
+                runs = self._finished(mine, Source(data_root, download, device), Tell(on_epoch, on_problem))
         return [runs.get(config.key()) for config in configs]
 
-    def _finished(self, configs: Sequence[Configuration], source: Source, tell: "_Tell") -> dict[str, Run]:
-        """The runs by key; those whose checkpoints are of one epoch, or that have none, are trained together."""
+    def _finished(self, configs: Sequence[Configuration], source: Source, tell: Tell) -> dict[str, Run]:
+        """The runs by key; those that are to be trained are one program."""
         found: dict[str, Run] = {}
-        programs: dict[int | None, list[tuple[RunConfig, State | None]]] = {}
+        standing: list[Standing] = []
         for config in configs:
             try:
                 if (run := self.load(config)) is not None:
@@ -170,15 +162,13 @@ class Store:
             if isinstance(config, Study):
                 found[config.key()] = self._carried_out(config)
             else:
-                resume = self._checkpoint(config, tell)
-                programs.setdefault(None if resume is None else resume.epoch, []).append((config, resume))
-        for program in programs.values():
-            states = [state for _, state in program if state is not None]
-            trained = self._trained([config for config, _ in program], states or None, source, tell)
-            found |= {run.config.key(): run for run in trained}
+                standing.append(Standing(config, self._checkpoint(config, tell)))
+        if standing:
+            for run in finish(standing, self.path, source, tell):
+                found[run.config.key()] = self._written(run)
         return found
 
-    def _checkpoint(self, config: RunConfig, tell: "_Tell") -> State | None:
+    def _checkpoint(self, config: RunConfig, tell: Tell) -> State | None:
         try:
             return read_checkpoint(self.path(config) / "checkpoint.pt", config)
         except FileNotFoundError:
@@ -191,35 +181,7 @@ class Store:
         started = time.monotonic()
         rows = carry_out(study)
         self.path(study).mkdir(parents=True, exist_ok=True)
-        return self._written(Run(study, rows, _facts(started, "cpu", resumed=None)))
-
-    def _trained(
-        self,
-        configs: Sequence[RunConfig],
-        resume: Sequence[State] | None,
-        source: Source,
-        tell: "_Tell",
-    ) -> list[Run]:
-        """Trains the runs as one program, writes their checkpoints and weights, and then what they found."""
-        started, due = time.monotonic(), 0.0
-        datasets = _datasets(configs, source)
-        for config in configs:
-            self.path(config).mkdir(parents=True, exist_ok=True)
-        both = list(zip(configs, resume or (), strict=False))  # which may be of the last epoch
-        for states in _steps(configs, datasets, resume, source.device):
-            both = list(zip(configs, states, strict=True))
-            if time.monotonic() >= due:
-                size = sum(write_checkpoint(self.path(each) / "checkpoint.pt", each, state) for each, state in both)
-                due = time.monotonic() + CHECKPOINT_SECONDS if size > LARGE_CHECKPOINT else 0.0
-            for each, state in both:
-                tell.epoch(each, state)
-        for each, state in both:
-            weights = io.BytesIO()
-            torch.save({name: value.cpu() for name, value in state.model.items()}, weights)
-            write(self.path(each) / "model.pt", weights.getvalue())
-        resumed = resume[0].epoch if resume else None
-        facts = _facts(started, source.device, resumed=resumed) | {"together": len(configs)}
-        return [self._written(Run(each, tuple(state.rows), facts)) for each, state in both]
+        return self._written(Run(study, rows, provenance_of(started, "cpu") | {"resumed_from_epoch": None}))
 
     def _written(self, run: Run) -> Run:
         path = self.path(run.config)
@@ -249,13 +211,6 @@ class Store:
             yield
 
 
-class _Tell(NamedTuple):
-    """Whom to tell of epochs and of files that cannot be believed, by run."""
-
-    epoch: Callable[[RunConfig, State], None]
-    problem: Callable[[Any, str], None]
-
-
 def _entered(locks: ExitStack, lock: AbstractContextManager[None]) -> bool:
     """Whether the lock was free; it is held as long as the stack."""
     try:
@@ -263,43 +218,6 @@ def _entered(locks: ExitStack, lock: AbstractContextManager[None]) -> bool:
     except filelock.Timeout:
         return False
     return True
-
-
-def _datasets(configs: Sequence[RunConfig], source: Source) -> list[Dataset]:
-    """The data of the runs, whose inputs are kept once."""
-    datasets: list[Dataset] = []
-    for config in configs:
-        dataset = data.load(
-            config.data,
-            n_train=config.n_train,
-            noise=config.noise,
-            noise_kind=config.noise_kind,
-            part=config.part,
-            seed=config.data_seed(),
-            root=source.root,
-            download=source.download,
-        )
-        datasets.append(dataset.sharing(datasets[0]) if datasets else dataset)
-    return datasets
-
-
-def _steps(
-    configs: Sequence[RunConfig], datasets: Sequence[Dataset], resume: Sequence[State] | None, device: str
-) -> Iterator[Sequence[State]]:
-    if len(configs) > 1:
-        yield from train_together(configs, datasets, resume, device=device)
-    else:
-        for state in train(configs[0], datasets[0], resume[0] if resume else None, device=device):
-            yield (state,)
-
-
-def _facts(started: float, device: str, *, resumed: int | None) -> dict[str, Any]:
-    return {
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "seconds": round(time.monotonic() - started, 1),
-        "resumed_from_epoch": resumed,
-        **provenance.facts(device),
-    }
 
 
 @contextmanager

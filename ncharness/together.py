@@ -187,10 +187,10 @@ def _slices(stacked: Tensors, count: int) -> list[Tensors]:
 
 
 def _stacked(optimizers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One state of an optimiser over stacked weights from those of each network's."""
+    """One state of an optimiser over stacked weights from those of each network's, which may be on several devices."""
     of_all = [document["state"] for document in optimizers]
     state = {
-        index: {name: torch.stack([of[index][name] for of in of_all]) for name in values}
+        index: {name: torch.stack([of[index][name].cpu() for of in of_all]) for name in values}
         for index, values in of_all[0].items()
     }
     return {"state": state, "param_groups": optimizers[0]["param_groups"]}

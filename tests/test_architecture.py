@@ -16,7 +16,7 @@ CHAINS = (
     "stats centring variability named config probe train store remote parallel progress cli",
     "config record data cost remote parallel progress report cli",
     "config record data train together programs remote parallel plan",
-    "config record data train files store remote parallel plan",
+    "config record data train files checkpointed store remote parallel plan",
     "augment config train store",
     "devices train store cli",
     "config record models train store remote executors report cli",

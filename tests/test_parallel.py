@@ -18,7 +18,7 @@ from ncharness.cost import estimated_seconds
 from ncharness.parallel import available_cpus, ensure, missing
 from ncharness.work import Event, Source, TrainingFailedError
 
-store_module = importlib.import_module("ncharness.store")
+checkpointed = importlib.import_module("ncharness.checkpointed")
 
 
 @pytest.mark.slow
@@ -221,28 +221,28 @@ def test_a_program_that_does_not_fit_into_memory_is_halved(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr("ncharness.store.train_together", full)
+        patched.setattr("ncharness.checkpointed.train_together", full)
         left, pipe = take(store, program)
         assert left == [program[:2], program[2:]]
         assert pipe.texts("failed") == []
         name = f"{program[0].name()} and 4 others of its shape"
         assert pipe.texts("problem") == [f"{name} do not fit into memory together; they are trained in halves"]
     with monkeypatch.context() as patched:
-        patched.setattr("ncharness.store.train", full)
+        patched.setattr("ncharness.checkpointed.train", full)
         left, pipe = take(store, program[:1])
         assert left == []
         assert pipe.texts("failed") == [f"{tiny.name()}: OutOfMemoryError: CUDA out of memory"]
 
 
 def test_a_worker_goes_on_with_the_halves(tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, store, together = grid(tiny, seed=range(5)), Store(tmp_path), store_module.train_together
+    program, store, together = grid(tiny, seed=range(5)), Store(tmp_path), checkpointed.train_together
 
     def small(configs: list[RunConfig], *arguments: object, **settings: object) -> object:
         if len(configs) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return together(configs, *arguments, **settings)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ncharness.store.train_together", small)
+    monkeypatch.setattr("ncharness.checkpointed.train_together", small)
     pipe = Pipe()
     parallel._work(str(tmp_path), [[config.to_dict() for config in program]], Source(), pipe)  # type: ignore[arg-type]
     counts = [run.provenance["together"] for config in program if (run := store.load(config)) is not None]
@@ -282,5 +282,5 @@ def test_a_killed_program_goes_on_with_all_of_its_runs(tiny: RunConfig, tmp_path
     untouched = ensure(Store(tmp_path / "untouched"), configs, jobs=1, together=3)
     runs = ensure(store, configs, jobs=1, together=3)
     assert [run.provenance["resumed_from_epoch"] for run in runs.values()] == epochs
-    if len(set(epochs)) == 1:  # else they are programs of their own from there, and the same to rounding
+    if len(set(epochs)) == 1:  # else one or two were behind and trained without the others for an epoch
         assert [run.rows for run in runs.values()] == [run.rows for run in untouched.values()]

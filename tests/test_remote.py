@@ -21,7 +21,7 @@ from ncharness.remote import Outcome, train_runs
 from ncharness.train import State
 from ncharness.work import Event, Source, TrainingFailedError
 
-store_module = importlib.import_module("ncharness.store")
+checkpointed = importlib.import_module("ncharness.checkpointed")
 
 
 @pytest.fixture(autouse=True)
@@ -357,6 +357,21 @@ def test_a_program_that_loses_its_worker_goes_on_with_all_of_its_runs(config: Ru
     assert told == [(each.key(), 3) for each in configs]
 
 
+def test_a_program_goes_on_after_the_epoch_that_all_of_its_runs_have(config: RunConfig, tmp_path: Path) -> None:
+    configs, worker, events = grid(config, seed=range(2)), Worker(), list[Event]()
+
+    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> Outcome:
+        if len(worker.submitted) > 1:
+            return train_runs(root, identity, values, source)
+        return killed_at(3)(root, identity, values[:1], source)  # between the checkpoints of the two
+
+    worker.work = work
+    runs = ensure(Store(tmp_path), configs, executor=worker, on_event=events.append, together=2)
+    (problem,) = [event.text for event in events if event.kind == "problem"]
+    assert problem.endswith("goes on after epoch 0")
+    assert [run.provenance["resumed_from_epoch"] for run in runs.values()] == [3, None]
+
+
 def test_one_run_that_is_trained_elsewhere_is_waited_for_and_not_the_others(config: RunConfig, tmp_path: Path) -> None:
     store, configs = Store(tmp_path), grid(config, seed=range(3))
     lock = store.lock_file(configs[1])
@@ -378,14 +393,14 @@ def test_one_run_that_is_trained_elsewhere_is_waited_for_and_not_the_others(conf
 def test_a_program_that_does_not_fit_into_a_workers_memory_is_halved(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configs, events, together = grid(config, seed=range(5)), list[Event](), store_module.train_together
+    configs, events, together = grid(config, seed=range(5)), list[Event](), checkpointed.train_together
 
     def small(program: list[RunConfig], *arguments: Any, **settings: Any) -> Any:
         if len(program) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return together(program, *arguments, **settings)
 
-    monkeypatch.setattr("ncharness.store.train_together", small)
+    monkeypatch.setattr("ncharness.checkpointed.train_together", small)
     worker = Worker()
     ensure(Store(tmp_path), configs, executor=worker, on_event=events.append, together=5)
     assert sorted(len(arguments[2]) for arguments in worker.submitted) == [1, 2, 2, 3, 5]
@@ -400,7 +415,7 @@ def test_a_run_that_does_not_fit_alone_is_one_clear_line(
     def full(*_: Any, **__: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("ncharness.store.train", full)
+    monkeypatch.setattr("ncharness.checkpointed.train", full)
     with pytest.raises(TrainingFailedError, match=rf"^{config.name()}: OutOfMemoryError: CUDA out of memory"):
         ensure(Store(tmp_path), [config], executor=Worker())
 

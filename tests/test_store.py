@@ -79,7 +79,7 @@ def test_a_half_is_drawn_by_the_split_and_not_by_the_seed(
         seen.append(load(name, **arguments))
         return seen[-1]
 
-    monkeypatch.setattr("ncharness.store.data.load", recorded)
+    monkeypatch.setattr("ncharness.checkpointed.data.load", recorded)
     first = config.replace(part="first", split=3, epochs=1)
     for run in (first, first.replace(seed=1), first.replace(part="both", noise=0.2), first.replace(split=4)):
         Store(tmp_path).train(run)
@@ -156,16 +156,16 @@ def written_epochs(
 ) -> list[int]:
     """The epochs after which a checkpoint is written by a run whose epochs take these seconds."""
     written: list[int] = []
-    store_module, clock = sys.modules["ncharness.store"], [1000.0]
-    write = store_module.write_checkpoint
+    module, clock = sys.modules["ncharness.checkpointed"], [1000.0]
+    write = module.write_checkpoint
 
     def recorded(file: Path, config: RunConfig, state: State) -> int:
         written.append(state.epoch)
         return int(write(file, config, state))
 
     with monkeypatch.context() as patched:
-        patched.setattr(store_module, "write_checkpoint", recorded)
-        patched.setattr(store_module.time, "monotonic", lambda: clock[0])
+        patched.setattr(module, "write_checkpoint", recorded)
+        patched.setattr(module.time, "monotonic", lambda: clock[0])
         Store(root).train(config, on_epoch=lambda state: clock.append(clock.pop() + [*seconds, 0.0][state.epoch]))
     return written
 
@@ -175,7 +175,7 @@ def test_a_large_checkpoint_is_written_once_a_minute_and_a_small_one_always(
 ) -> None:
     quick, slow = [30.0, 20.0, 20.0, 30.0], [60.0, 61.0, 59.0, 2.0]
     assert written_epochs(config, tmp_path / "small", monkeypatch, seconds=quick) == [0, 1, 2, 3, 4]
-    monkeypatch.setattr("ncharness.store.LARGE_CHECKPOINT", 1000)
+    monkeypatch.setattr("ncharness.checkpointed.LARGE_CHECKPOINT", 1000)
     assert written_epochs(config, tmp_path / "quick", monkeypatch, seconds=quick) == [0, 3]
     assert written_epochs(config, tmp_path / "slow", monkeypatch, seconds=slow) == [0, 1, 2, 4]
 
@@ -187,7 +187,7 @@ def test_a_run_killed_long_after_its_checkpoint_resumes_to_the_same_rows(
     config = config.replace(**changes)
     untouched = Store(tmp_path / "untouched").train(config)
     assert untouched is not None
-    monkeypatch.setattr("ncharness.store.LARGE_CHECKPOINT", 1000)
+    monkeypatch.setattr("ncharness.checkpointed.LARGE_CHECKPOINT", 1000)
     store = Store(tmp_path / "runs")
     train_until(store, config, 3)
     assert store.status(config).epoch == 0, "the minute has not passed"
@@ -241,13 +241,13 @@ def test_runs_trained_together_are_runs_like_others(store: Store, config: RunCon
 def test_the_inputs_of_a_program_are_kept_once(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    together, seen = sys.modules["ncharness.store"].train_together, list[data.Dataset]()
+    together, seen = sys.modules["ncharness.checkpointed"].train_together, list[data.Dataset]()
 
     def recorded(configs: list[RunConfig], datasets: list[data.Dataset], *others: object, **settings: object) -> object:
         seen.extend(datasets)
         return together(configs, datasets, *others, **settings)
 
-    monkeypatch.setattr("ncharness.store.train_together", recorded)
+    monkeypatch.setattr("ncharness.checkpointed.train_together", recorded)
     Store(tmp_path).train_together([config, config.replace(seed=1, noise=0.3)])
     assert seen[0].train_x is seen[1].train_x
     assert not torch.equal(seen[0].train_y, seen[1].train_y)
@@ -282,26 +282,34 @@ def test_stopped_together_they_resume_together_to_the_same_rows(config: RunConfi
         assert found.provenance["resumed_from_epoch"] == epoch
 
 
-def test_runs_that_stand_at_different_epochs_are_programs_of_their_own(config: RunConfig, tmp_path: Path) -> None:
+def test_runs_that_are_behind_catch_up_and_are_trained_together_then(config: RunConfig, tmp_path: Path) -> None:
     """As a kill between two checkpoints of one program leaves them."""
-    store, configs = Store(tmp_path), [config.replace(seed=seed) for seed in range(5)]
-    stop_together(store, configs[:2], 1)
-    stop_together(store, configs[2:4], 2)
-    runs = store.train_together(configs)
+    store, configs = Store(tmp_path), [config.replace(seed=seed) for seed in range(6)]
+    stop_together(store, configs[1:3], 1)
+    stop_together(store, configs[3:5], 2)
+    train_until(store, configs[5], config.epochs)
+    told: list[tuple[int, int]] = []
+    runs = store.train_together(configs, on_epoch=lambda each, state: told.append((each.seed, state.epoch)))
+    assert told == [
+        *((0, epoch) for epoch in (0, 1)),
+        *((seed, 2) for seed in (0, 1, 2)),
+        *((seed, epoch) for epoch in (3, 4) for seed in (0, 1, 2, 3, 4)),
+    ]
     facts = [(run.provenance["resumed_from_epoch"], run.provenance["together"]) for run in runs if run is not None]
-    assert facts == [(1, 2), (1, 2), (2, 2), (2, 2), (None, 1)]
+    assert facts == [(None, 6), (1, 6), (1, 6), (2, 6), (2, 6), (4, 6)]
     for each, run in zip(configs, runs, strict=True):
         alone = Store(tmp_path / "alone").train(each)
         assert alone is not None
         assert_close(run, alone)
+        assert [path.name for path in sorted(store.path(each).iterdir())] == ["model.pt", "result.json"]
 
 
 def test_the_checkpoints_of_a_program_are_large_together(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = sys.modules["ncharness.store"].write_checkpoint
-    monkeypatch.setattr("ncharness.store.write_checkpoint", lambda *arguments: min(10, write(*arguments)))
-    monkeypatch.setattr("ncharness.store.LARGE_CHECKPOINT", 25)
+    write = sys.modules["ncharness.checkpointed"].write_checkpoint
+    monkeypatch.setattr("ncharness.checkpointed.write_checkpoint", lambda *arguments: min(10, write(*arguments)))
+    monkeypatch.setattr("ncharness.checkpointed.LARGE_CHECKPOINT", 25)
     store, configs = Store(tmp_path), [config.replace(seed=seed) for seed in range(5)]
     stop_together(store, configs[:2], 3)
     assert [store.status(each).epoch for each in configs[:2]] == [3, 3], "two are not"

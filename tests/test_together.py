@@ -115,6 +115,19 @@ def test_a_run_goes_on_alone_from_a_state_together_and_the_other_way_round(tiny:
         assert_close(found.rows, whole.rows)
 
 
+@pytest.mark.filterwarnings("ignore:features. NaN or infinite:RuntimeWarning")  # which is what it is about
+@pytest.mark.parametrize("config", [CONV, RunConfig(depth=3, width=16, n_train=200, epochs=2)], ids=["conv", "mlp"])
+def test_a_network_that_breaks_down_leaves_the_others_alone(config: RunConfig) -> None:
+    configs = seeds(config, 3)
+    healthy = [copy.deepcopy(together(configs)[0]) for _ in range(2)]
+    healthy[1][1].model["head.weight"].fill_(torch.nan)
+    expected, found = (together(configs, states)[-1] for states in healthy)
+    assert found[1].loss != found[1].loss
+    for i in (0, 2):
+        assert found[i].loss == expected[i].loss
+        assert all(torch.equal(value, expected[i].model[name]) for name, value in found[i].model.items())
+
+
 def test_the_states_are_copies_of_their_own_size(tiny: RunConfig) -> None:
     """A file would hold the whole of what a view is of."""
     all_states = together(seeds(tiny, 3))
