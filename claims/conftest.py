@@ -176,7 +176,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
             waiting.setdefault(mark.kwargs["reason"], []).extend(needed([item]))
     kind, at_once = devices.check(device(config), here=False).type, jobs(config) or 1
     there = planned(session)
-    elsewhere = {why: missing(Store(), configs) for why, configs in waiting.items() if configs}
+    elsewhere = {why: missing(Store(), configs) for why, configs in waiting.items()}
     lines = plan(
         Store(),
         there,

@@ -20,7 +20,8 @@ def plan(
     together: int | None = None,
     waiting: Mapping[str, Sequence[Configuration]] | None = None,
 ) -> Iterator[str]:
-    """Lines about the runs that `tests` tests need, and about those `waiting` for data, by the reason.
+    """Lines about the runs that `tests` tests need, and about those `waiting` for data, by the reason; none
+    where there is another reason to skip tests.
 
     `device` is the kind, cpu or cuda; `at_once` how many programs are trained side by side, `together` how many runs in
     one of them (programs.py).
@@ -42,6 +43,9 @@ def plan(
         yield f"  {_rate(device)}"
         yield from _together(work)
     for why, others in (waiting or {}).items():
+        if not others:
+            yield f"no runs for tests that are skipped: {why}"
+            continue
         for config in others:
             yield f"{config.key()}  {config.name():40} {_told(config)}waits for data"
         work = programs(others, together=together, device=device)

@@ -261,6 +261,11 @@ def test_the_plan_says_what_is_trained_together(tmp_path: Path, pytester: pytest
         assert f"in {count} programs: 5 runs are trained together, up to {most} of one shape" in printed
 
 
+def test_the_plan_says_why_tests_need_no_runs(tmp_path: Path) -> None:
+    printed = run_the_claims(tmp_path / "runs", "-k", "bound_flat or bound_nontrivial", "--plan", "--suite", "paper")
+    assert "no runs for tests that are skipped: no published setting: p, alpha, eps, m and the numbers" in printed
+
+
 @pytest.mark.slow
 def test_trained_together_they_end_in_the_same_table(first_table: list[dict[str, str]], tmp_path: Path) -> None:
     folder, root = write_claims(tmp_path / "claims", epochs=2), tmp_path / "runs"
