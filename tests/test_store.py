@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from ncharness import RunConfig, Store, Study, data
+from ncharness.bench import threads
 from ncharness.config import SCHEMA
 from ncharness.files import CorruptFileError, read_checkpoint, read_result, write_result
 from ncharness.record import Run
-from ncharness.train import State
+from ncharness.train import State, train
 
 
 @pytest.fixture(scope="module")
@@ -236,6 +237,18 @@ def test_runs_trained_together_are_runs_like_others(store: Store, config: RunCon
         assert_close(run, alone)
     weights = [torch.load(shared.path(each) / "model.pt", weights_only=True) for each in configs]
     assert not torch.equal(weights[0]["head.weight"], weights[1]["head.weight"])
+
+
+@pytest.mark.parametrize("arch", ["mlp", "conv"])
+def test_a_run_alone_has_the_bits_of_the_training_loop(config: RunConfig, tmp_path: Path, arch: str) -> None:
+    config = config.replace(arch=arch, width=8)
+    with threads(1):
+        *_, state = train(config, data.load(config.data, n_train=config.n_train, seed=config.data_seed()))
+    (run,) = Store(tmp_path).train_together([config])
+    assert run is not None
+    assert list(run.rows) == state.rows
+    weights = torch.load(Store(tmp_path).path(config) / "model.pt", weights_only=True)
+    assert all(torch.equal(value, state.model[name]) for name, value in weights.items())
 
 
 def test_the_inputs_of_a_program_are_kept_once(
