@@ -379,6 +379,14 @@ def test_means_that_coincide_lower_the_rank_and_are_no_false_collapse():
     assert nc1(found.stats, found.gram, rank=3) == found.nc1
 
 
+def test_without_any_variability_a_lost_direction_is_no_collapse_undone():
+    x = torch.tensor([[0.0, 0.0], [0.0, 0.0], [3.0, 0.0]], dtype=torch.float64).repeat(4, 1)
+    found = measure(x, torch.arange(3).repeat(4), 3, gram=True)
+    with pytest.warns(RuntimeWarning, match="rank: of 2 directions .* only 1 stand out of rounding"):
+        assert nc1(found.stats, found.gram, rank=2) == 0
+    assert found.nc1 == 0
+
+
 def test_equal_means_give_infinity_one_class_nan_and_empty_classes_are_left_out():
     x = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]], dtype=torch.float64)
     y = torch.tensor([0, 0, 1, 1])
