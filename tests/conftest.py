@@ -1,5 +1,6 @@
 """Fixtures shared by the tests, pytester for the claims' plumbing, and processes for all of the tests together."""
 
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -24,6 +25,12 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
         config.option.numprocesses = min(available_cpus(), MOST_PROCESSES)
         config.option.dist = "loadfile"  # what a file builds for all of its tests is built once
     return (yield)
+
+
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores SIGINT, and so would the processes that tests interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
