@@ -15,7 +15,7 @@ from ncharness.config import RunConfig
 from ncharness.data import Dataset
 from ncharness.files import write, write_checkpoint
 from ncharness.record import Run
-from ncharness.together import train_together
+from ncharness.together import check_shapes, train_together
 from ncharness.train import State, train
 from ncharness.work import Source
 
@@ -47,6 +47,8 @@ def finish(standing: Sequence[Standing], path: Callable[[RunConfig], Path], sour
     started, states = time.monotonic(), list[State]()
     standing = sorted(standing, key=_epoch)
     configs = [config for config, _ in standing]
+    if len(configs) > 1:
+        check_shapes(configs)  # before anything is trained or written
     datasets = _datasets(configs, source)
     for config in configs:
         path(config).mkdir(parents=True, exist_ok=True)
@@ -123,7 +125,10 @@ def _epoch(run: Standing) -> int:
 
 
 def provenance_of(started: float, device: str) -> dict[str, Any]:
-    """What the result of a training that began at `started`, of `time.monotonic`, says of itself."""
+    """What the result of a training that began at `started`, of `time.monotonic`, says of itself.
+
+    `seconds` are those of the whole program.
+    """
     return {
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 1),

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--jobs",
         type=int,
-        help=f"processes side by side ({available_cpus()}); of an executor, runs submitted at a time (all)",
+        help=f"processes side by side ({available_cpus()}, on a GPU 1); of an executor, runs submitted at a time (all)",
     )
     train.add_argument(
         "--together",

@@ -57,8 +57,8 @@ class Dataset:
         shared = {name: value for name, value in vars(other).items() if name not in ("name", "train_y", "noise_mask")}
         for name, value in shared.items():
             mine = getattr(self, name)
-            same = torch.equal(mine, value) if isinstance(mine, Tensor) and isinstance(value, Tensor) else mine == value
-            if mine is not value and not same:
+            tensors = isinstance(mine, Tensor) and isinstance(value, Tensor)
+            if not (mine is value or (torch.equal(mine, value) if tensors else mine == value)):
                 raise ValueError(f"{name}: expected that of {other.name} in both data sets, got others")
         return dataclasses.replace(self, **shared)
 

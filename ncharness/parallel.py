@@ -51,9 +51,10 @@ def ensure(
     executor: Executor | Callable[[], Any] | None = None,
     together: int | None = None,
 ) -> dict[str, Run]:
-    """All the runs, by key; those that are not finished are trained by up to `jobs` processes (None: as many as CPUs).
+    """All the runs, by key; those that are not finished are trained by up to `jobs` processes.
 
-    Up to `together` runs of one shape are trained as one program; None: what `programs.programs` says of the device.
+    Without `jobs` there are as many processes as CPUs, on a GPU one. Up to `together` runs of one shape are trained as
+    one program; None: what `programs.programs` says of the device.
 
     A process that dies leaves its run to the others. Raises TrainingFailedError when a run fails or is left over;
     finished runs and checkpoints stay. On Ctrl-C the workers are stopped and KeyboardInterrupt goes on: the next call
@@ -71,7 +72,8 @@ def ensure(
         if executor is not None:
             train_through(executor, store, work, source=source, on_event=on_event, at_once=jobs)
         else:
-            ended = _train_all(store, work, max(1, min(jobs or available_cpus(), len(work))), source, on_event)
+            most = jobs or (1 if source.device.startswith("cuda") else available_cpus())  # one program fills a GPU
+            ended = _train_all(store, work, min(most, len(work)), source, on_event)
     runs = {}
     for config in configs:
         run = store.load(config)

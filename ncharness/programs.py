@@ -22,6 +22,8 @@ def programs(configs: Sequence[Configuration], *, together: int | None = None, d
     `together` is how many there may be in one; None: on a CUDA device as many as are `fitting`, on the CPU one, where
     several are no faster (`ncharness bench together`). Studies and torchvision's networks are alone.
     """
+    if together is not None and together < 1:
+        raise ValueError(f"together: expected at least 1, or None, got {together!r}")
     by_shape: dict[RunConfig | str, Program] = {}
     for config in configs:
         if isinstance(config, RunConfig) and config.arch in ARCHS:

@@ -217,7 +217,7 @@ def _left(store: Store, task: _Task, on_event: Callable[[Event], None]) -> list[
     _look(store, task, on_event)
     if outcome.kind == "large":
         on_event(Event("problem", key, text=programs.too_large(task.program)))
-        return [replace(task, program=half) for half in programs.halved(task.program)]
+        return [_Task(half, pause=task.pause) for half in programs.halved(task.program)]  # which look for themselves
     if outcome.kind == "busy":
         task.due = time.monotonic() + task.pause
         if task.pause < _PAUSES[1] <= 2 * task.pause:  # once, and not where it is soon over

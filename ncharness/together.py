@@ -57,7 +57,8 @@ def train_together(
     Resumed, runs end in the same rows if they were trained together before; how many there are changes no bit on the
     CPUs that were tried, whereas between one alone and several the last bits differ.
     """
-    _check(configs, data, resume)
+    check_shapes(configs)
+    _check_counts(configs, data, resume)
     place, config = torch.device(device), configs[0]
     models = [untrained(*each).to(place) for each in zip(configs, data, strict=True)]
     for model, state in zip(models, resume or (), strict=False):
@@ -103,7 +104,8 @@ def train_together(
         yield states(epoch + 1, _train_epoch(run_forward, optimizer, configs, sets[0], labels, epoch))
 
 
-def _check(configs: Sequence[RunConfig], data: Sequence[Dataset], resume: Sequence[State] | None) -> None:
+def check_shapes(configs: Sequence[RunConfig]) -> None:
+    """ValueError unless these runs can be trained together; it names the field in which they differ."""
     if not configs:
         raise ValueError("configs: expected at least one run, got none")
     for config in configs:
@@ -116,6 +118,9 @@ def _check(configs: Sequence[RunConfig], data: Sequence[Dataset], resume: Sequen
                 if (values := (getattr(wanted, field.name), getattr(found, field.name)))[0] != values[1]
             )
             raise ValueError(f"configs: expected runs that agree in {name}, got {first!r} and {other!r}")
+
+
+def _check_counts(configs: Sequence[RunConfig], data: Sequence[Dataset], resume: Sequence[State] | None) -> None:
     for name, given in (("data", data), ("resume", resume)):
         if given is not None and len(given) != len(configs):
             raise ValueError(f"{name}: expected one for each of the {len(configs)} runs, got {len(given)}")

@@ -258,6 +258,24 @@ def test_a_program_that_fails_is_one_clear_line(tiny: RunConfig, tmp_path: Path)
     assert "\n" not in text
 
 
+@pytest.mark.parametrize(("device", "jobs", "expected"), [("cuda:0", None, 1), ("cuda", 2, 2), ("cpu", None, 3)])
+def test_a_gpu_has_one_process_unless_more_are_asked_for(
+    tiny: RunConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    jobs: int | None,
+    expected: int,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(parallel, "available_cpus", lambda: 3)
+    monkeypatch.setattr(parallel, "_train_all", lambda _store, _work, jobs, *_: asked.append(jobs) or [])
+    configs = [tiny.replace(depth=depth) for depth in range(1, 6)]
+    with pytest.raises(TrainingFailedError):  # as nothing was trained
+        ensure(Store(tmp_path), configs, jobs=jobs, source=Source(device=device))
+    assert asked == [expected]
+
+
 @pytest.mark.slow
 def test_programs_are_trained_by_processes(tiny: RunConfig, tmp_path: Path) -> None:
     configs, store = [*grid(tiny, seed=range(4)), tiny.replace(depth=2)], Store(tmp_path)

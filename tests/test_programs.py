@@ -23,6 +23,9 @@ def test_runs_of_one_shape_are_parted_into_programs_of_about_one_size(tiny: RunC
     assert sorted(members(programs.programs(seven, together=6))) == [[0, 1, 2], [3, 4, 5, 6]]
     assert members(programs.programs(seven, together=1)) == [[seed] for seed in range(7)]
     assert programs.programs([], together=3) == []
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"^together: expected at least 1, or None, got {wrong}"):
+            programs.programs(seven, together=wrong)
 
 
 def test_other_shapes_studies_and_networks_of_torchvision_are_apart_and_the_longest_come_first(

@@ -409,6 +409,22 @@ def test_a_program_that_does_not_fit_into_a_workers_memory_is_halved(
     assert all(text.endswith("do not fit into memory together; they are trained in halves") for text in problems)
 
 
+def test_a_half_that_does_not_get_on_is_given_up_whatever_the_other_does(config: RunConfig, tmp_path: Path) -> None:
+    configs, store = grid(config, seed=range(2)), Store(tmp_path)
+    killed = killed_at(*range(1, 7))
+
+    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> Outcome:
+        if len(values) == 2:
+            return Outcome("large")
+        if values[0]["seed"] == 0:
+            return killed(root, identity, values, source)
+        raise KilledError
+
+    with pytest.raises(TrainingFailedError, match=rf"^{configs[1].name()}: 3 workers in a row ended"):
+        ensure(store, configs, executor=Worker(work), together=2)
+    assert store.status(configs[0]).epoch < 6
+
+
 def test_a_run_that_does_not_fit_alone_is_one_clear_line(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -239,6 +239,14 @@ def test_runs_trained_together_are_runs_like_others(store: Store, config: RunCon
     assert not torch.equal(weights[0]["head.weight"], weights[1]["head.weight"])
 
 
+def test_other_shapes_are_refused_before_anything_is_written(config: RunConfig, tmp_path: Path) -> None:
+    store, deeper = Store(tmp_path), config.replace(depth=4)
+    train_until(store, config, 2)
+    with pytest.raises(ValueError, match="configs: expected runs that agree in depth, got 4 and 3"):
+        store.train_together([config, deeper])
+    assert store.status(deeper).state == "missing"
+
+
 @pytest.mark.parametrize("arch", ["mlp", "conv"])
 def test_a_run_alone_has_the_bits_of_the_training_loop(config: RunConfig, tmp_path: Path, arch: str) -> None:
     config = config.replace(arch=arch, width=8)
