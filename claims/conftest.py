@@ -15,18 +15,21 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ncharness import RunConfig, Store, Verdict, devices
-from ncharness.claim import SUITES, Setting
-from ncharness.data import NEED_ROOT, load
-from ncharness.evidence import judged, places, with_holm
-from ncharness.executors import NAMES, check, opened
-from ncharness.parallel import available_cpus, ensure, missing
-from ncharness.plan import plan
-from ncharness.progress import progress_line
-from ncharness.record import Configuration, Run
-from ncharness.report import ClaimRow, print_table, write_csv, write_report
-from ncharness.verdict import INCONCLUSIVE, NOT_APPLICABLE
-from ncharness.work import Source, TrainingFailedError
+from ncharness import RunConfig, Store, Verdict
+from ncharness.report.page import write_report
+from ncharness.report.terminal import print_table
+from ncharness.store.executors import NAMES, check, opened
+from ncharness.store.messages import Source, TrainingFailedError
+from ncharness.store.processes import available_cpus, ensure, missing
+from ncharness.store.progress import progress_line
+from ncharness.store.run import Configuration, Run
+from ncharness.training import devices
+from ncharness.training.datasets import NEED_ROOT, load
+from ncharness.verdicts.claim import SUITES, Setting
+from ncharness.verdicts.judge import judged, places, with_holm
+from ncharness.verdicts.plan import plan
+from ncharness.verdicts.rows import ClaimRow, write_csv
+from ncharness.verdicts.verdict import INCONCLUSIVE, NOT_APPLICABLE
 
 SCALES = ("small", "paper")
 LEFT_OUT = pytest.StashKey[int]()

@@ -13,9 +13,20 @@ is flat as well: so in five of six splits at eps .05.)
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Bound, Run, RunConfig, Verdict, comparative_bound, equivalence, grid
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable
+from ncharness import (
+    SUPPORTED,
+    Bound,
+    Claim,
+    Run,
+    RunConfig,
+    Setting,
+    Verdict,
+    comparative_bound,
+    equivalence,
+    grid,
+    not_applicable,
+    unfitted,
+)
 
 MARGIN, ALPHA, SPLITS, DEPTHS = 0.4, 0.05, range(1000, 1006), (4, 6, 8)
 P, BOUND_ALPHA, DELTA1 = 0.3, 0.1, 0.0

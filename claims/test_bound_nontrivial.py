@@ -21,9 +21,20 @@ behind a verdict guarantee what verdict.py says and no more. No verdict depends 
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Bound, Run, RunConfig, Verdict, comparative_bound, grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable
+from ncharness import (
+    SUPPORTED,
+    Bound,
+    Claim,
+    Run,
+    RunConfig,
+    Setting,
+    Verdict,
+    comparative_bound,
+    grid,
+    not_applicable,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SPLITS, L = 0.15, 0.05, range(1000, 1006), 8
 P, BOUND_ALPHA, DELTA1 = 0.3, 0.1, 0.0

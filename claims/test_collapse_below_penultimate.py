@@ -13,9 +13,20 @@ At scale paper: CONV-8-400 on CIFAR-10 of the published figure, which shows no C
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, grid, superiority
-from ncharness.claim import PAPER, SMALL, Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    PAPER,
+    SMALL,
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    grid,
+    not_applicable,
+    power,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1005)
 CLAIM = Claim(

@@ -11,9 +11,21 @@ At scale paper: four depths of the published figure, CONV-L-400 on CIFAR-10 with
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, grid, trend
-from ncharness.claim import PAPER, SMALL, Claim, Setting, pivot, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    PAPER,
+    SMALL,
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    grid,
+    not_applicable,
+    pivot,
+    power,
+    trend,
+    unfitted,
+)
 
 MIN_RISE, ALPHA, SEEDS, DEPTHS, PAPER_DEPTHS = 0.1, 0.05, range(1000, 1005), (4, 6, 8, 12), (5, 8, 12, 20)
 CLAIM = Claim(

@@ -15,9 +15,22 @@ from collections.abc import Callable, Sequence
 from math import log2, log10
 from statistics import fmean
 
-from ncharness import Run, Verdict, grid, trend
-from ncharness.claim import PAPER, SMALL, Claim, Setting, pivot, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    PAPER,
+    SMALL,
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    grid,
+    not_applicable,
+    pivot,
+    power,
+    trend,
+    unfitted,
+    weakest,
+)
 
 MIN_RISE, ALPHA, SEEDS = 0.1, 0.05, range(1000, 1005)
 PART = power("trend", effect=0.3, sd=0.08, n=len(SEEDS), margin=MIN_RISE, alpha=ALPHA)

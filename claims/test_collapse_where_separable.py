@@ -14,9 +14,21 @@ from collections.abc import Callable, Sequence
 from math import log10
 from statistics import fmean
 
-from ncharness import Run, Verdict, effective_depth, grid, superiority
-from ncharness.claim import PAPER, SMALL, Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    PAPER,
+    SMALL,
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    effective_depth,
+    grid,
+    not_applicable,
+    power,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS = 0.3, 0.05, range(1000, 1005)
 CLAIM = Claim(

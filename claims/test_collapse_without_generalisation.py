@@ -11,9 +11,20 @@ At scale paper: CONV-8-400 on CIFAR-10 of the published figure; which networks t
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, grid, superiority
-from ncharness.claim import PAPER, SMALL, Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    PAPER,
+    SMALL,
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    grid,
+    not_applicable,
+    power,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS, CHANCE = 0.25, 0.05, range(1000, 1005), 0.85
 CLAIM = Claim(

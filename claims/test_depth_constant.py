@@ -15,9 +15,23 @@ layer 6 from L = 8 on, and none at L = 3.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, RunConfig, Verdict, equivalence, grid, interpolated_depth
-from ncharness.claim import PAPER, PAPER_DEPTHS, Claim, Setting, pivot, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    PAPER,
+    PAPER_DEPTHS,
+    SUPPORTED,
+    Claim,
+    Run,
+    RunConfig,
+    Setting,
+    Verdict,
+    equivalence,
+    grid,
+    interpolated_depth,
+    not_applicable,
+    pivot,
+    power,
+    unfitted,
+)
 
 MARGIN, WORST, ALPHA, SEEDS, DEPTHS = 1.5, 2.5, 0.05, range(1000, 1005), (4, 6, 8, 12)
 CLAIM = Claim(

@@ -12,9 +12,22 @@ public: the levels are ours.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, RunConfig, Verdict, grid, interpolated_depth, trend
-from ncharness.claim import PAPER, Claim, Setting, pivot, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    PAPER,
+    SUPPORTED,
+    Claim,
+    Run,
+    RunConfig,
+    Setting,
+    Verdict,
+    grid,
+    interpolated_depth,
+    not_applicable,
+    pivot,
+    power,
+    trend,
+    unfitted,
+)
 
 MIN_RISE, ALPHA, SEEDS, NOISE = 1.5, 0.05, range(1000, 1005), (0.0, 0.1, 0.25, 0.5)
 CLAIM = Claim(

@@ -12,9 +12,21 @@ layer 6 after it.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, RunConfig, Verdict, grid, interpolated_depth, superiority
-from ncharness.claim import PAPER, Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    PAPER,
+    SUPPORTED,
+    Claim,
+    Run,
+    RunConfig,
+    Setting,
+    Verdict,
+    grid,
+    interpolated_depth,
+    not_applicable,
+    power,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS = 1.5, 0.05, range(1000, 1005)
 CLAIM = Claim(

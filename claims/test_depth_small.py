@@ -10,9 +10,21 @@ At scale paper: the deepest network of the published figure, CONV-20-400 on CIFA
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, grid, interpolated_depth, superiority
-from ncharness.claim import PAPER, SMALL, Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    PAPER,
+    SMALL,
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    grid,
+    interpolated_depth,
+    not_applicable,
+    power,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS, DEPTH, DEEPEST = 0.5, 0.05, range(1000, 1005), 12, 20
 CLAIM = Claim(

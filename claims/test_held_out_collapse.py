@@ -14,9 +14,22 @@ from math import log10
 
 from scipy.stats import spearmanr
 
-from ncharness import Run, Verdict, equivalence, grid, superiority
-from ncharness.claim import PAPER, SMALL, Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    PAPER,
+    SMALL,
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    equivalence,
+    grid,
+    not_applicable,
+    power,
+    superiority,
+    unfitted,
+    weakest,
+)
 
 MARGIN, LATE, ALPHA, SEEDS = 0.5, 0.1, 0.05, range(1000, 1005)
 MISSED = (

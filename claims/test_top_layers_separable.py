@@ -13,9 +13,21 @@ at .952 in it, where eps asks for .95.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, grid, superiority
-from ncharness.claim import PAPER, PAPER_DEPTHS, SMALL, Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    PAPER,
+    PAPER_DEPTHS,
+    SMALL,
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    grid,
+    not_applicable,
+    power,
+    superiority,
+    unfitted,
+)
 
 THRESHOLD, MARGIN, ALPHA, SEEDS = 6, 0.0, 0.05, range(1000, 1005)
 CLAIM = Claim(

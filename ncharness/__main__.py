@@ -2,6 +2,6 @@
 
 import sys
 
-from ncharness.cli import main
+from ncharness.cli.main import main
 
 sys.exit(main())

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ncharness import RunConfig
-from ncharness.parallel import available_cpus
+from ncharness.store.processes import available_cpus
 
 pytest_plugins = ["pytester"]
 MOST_PROCESSES = 4  # each imports torch, and the longest file decides the end

@@ -3,7 +3,7 @@
 import torch
 
 from ncharness import Run, Study
-from ncharness.studies import carry_out
+from ncharness.studies.study import carry_out
 
 
 def carried_out(experiment: str, seed: int = 0, **settings: object) -> Run:

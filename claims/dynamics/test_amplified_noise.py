@@ -12,9 +12,7 @@ from math import log
 
 import numpy as np
 
-from ncharness import Run, Study, Verdict, equivalence, study_grid
-from ncharness.claim import Claim, Setting, pivot
-from ncharness.verdict import SUPPORTED, power, weakest
+from ncharness import SUPPORTED, Claim, Run, Setting, Study, Verdict, equivalence, pivot, power, study_grid, weakest
 
 MARGIN, ALPHA, SEEDS, AMPLIFICATIONS = 0.02, 0.05, range(1000, 1006), (1, 2, 4, 8)
 MISSED = 3 * (1.0 - power("equivalence", effect=0.004, sd=0.006, n=len(SEEDS), margin=MARGIN, alpha=ALPHA))

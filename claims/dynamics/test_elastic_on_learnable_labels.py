@@ -12,9 +12,7 @@ from math import log
 
 import numpy as np
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, pivot
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, pivot, power, study_grid, superiority
 
 MARGIN, ALPHA, SEEDS = 0.3, 0.05, range(1000, 1006)
 CLAIM = Claim(

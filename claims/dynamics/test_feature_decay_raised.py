@@ -9,9 +9,19 @@ and .51 with four times the feature layers' decay, .82 and .89 with four times t
 from collections.abc import Callable, Sequence
 from math import log
 
-from ncharness import Run, Study, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Study,
+    Verdict,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS = 0.25, 0.05, range(1000, 1006)
 CLAIM = Claim(

@@ -10,9 +10,19 @@ the decay, of which removal is nothing.
 from collections.abc import Callable, Sequence
 from math import log
 
-from ncharness import Run, Study, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Study,
+    Verdict,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS = log(1.02), 0.05, range(1000, 1008)
 CLAIM = Claim(

@@ -8,9 +8,7 @@ Zhang et al. (arXiv:2110.05960), with alpha and beta measured as in test_elastic
 from collections.abc import Callable, Sequence
 from math import log
 
-from ncharness import Run, Verdict, equivalence, study_grid
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, equivalence, not_applicable, power, study_grid
 
 MARGIN, ALPHA, SEEDS = 0.15, 0.05, range(1000, 1006)
 CLAIM = Claim(

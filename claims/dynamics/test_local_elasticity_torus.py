@@ -10,9 +10,20 @@ declared anew with more steps, which pilots chose by the training error, and wit
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Study, Verdict, equivalence, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Study,
+    Verdict,
+    equivalence,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    weakest,
+)
 
 MARGIN, FLAT, ALPHA, SEEDS = 0.5, 0.3, 0.05, range(2000, 2006)
 MISSED = (

@@ -11,9 +11,7 @@ limit.
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, weakest
 
 MARGIN, DROP, ALPHA, SEEDS = 0.2, 1e-4, 0.05, range(1000, 1006)
 MISSED = (

@@ -10,9 +10,7 @@ ratios are what the finite sample gives. The control has samples of one sign, wh
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
 
 MARGIN, ALPHA, SEEDS = 0.75, 0.05, range(1000, 1008)
 CLAIM = Claim(

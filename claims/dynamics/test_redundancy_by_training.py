@@ -8,9 +8,7 @@ control is width 32, where the loss grows.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
 
 MARGIN, ALPHA, SEEDS = 0.15, 0.05, range(1000, 1006)
 CLAIM = Claim(

@@ -9,9 +9,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, pivot, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    pivot,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS = 0.0, 0.05, range(1000, 1008)
 CLAIM = Claim(

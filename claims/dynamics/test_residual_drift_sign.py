@@ -11,9 +11,7 @@ from math import log10
 
 import numpy as np
 
-from ncharness import Run, Study, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, pivot
-from ncharness.verdict import SUPPORTED, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Study, Verdict, pivot, power, study_grid, superiority
 
 DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1006)
 CLAIM = Claim(

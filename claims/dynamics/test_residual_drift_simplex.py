@@ -11,9 +11,7 @@ is tested as it is usually stated, in both readings; for `own` and five classes 
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
 
 DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1006)
 CLAIM = Claim(

@@ -8,9 +8,7 @@ dimension, and with means on one side it turns round, which is the control.
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
 
 MARGIN, ALPHA, SEEDS = 0.02, 0.05, range(1000, 1006)
 CLAIM = Claim(

@@ -9,9 +9,7 @@ Pilots, seeds 0 and 1: 1.14 and 1.15 times the raw ratio, 1.34 and 1.37 for the 
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
 
 MARGIN, ALPHA, SEEDS = 1.05, 0.05, range(1000, 1008)
 CLAIM = Claim(

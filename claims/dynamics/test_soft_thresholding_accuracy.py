@@ -8,9 +8,7 @@ best classifier there is. It must come out REFUTED. The networks of the paper, w
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
 
 MARGIN, ALPHA, SEEDS = 0.0, 0.05, range(1000, 1008)
 CLAIM = Claim(

@@ -11,9 +11,7 @@ ReLU in one dimension: its kernels are multiples of each other there.
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
 
 MARGIN, ALPHA, SEEDS = 0.1, 0.05, range(1000, 1006)
 CLAIM = Claim(

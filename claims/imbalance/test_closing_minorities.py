@@ -10,9 +10,7 @@ which batch norm stumbled: batches of 100 were chosen for that.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, trend
-from ncharness.claim import Claim, Setting, pivot, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, pivot, power, study_grid, trend, unfitted
 
 RISE, NORM, ALPHA, SEEDS = 0.1, 0.1, 0.05, range(1000, 1008)
 CLAIM = Claim(

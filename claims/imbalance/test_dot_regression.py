@@ -8,9 +8,7 @@ rate and number of steps serve both losses; the authors' networks train with mix
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
 
 WORSE, ALPHA, SEEDS = -0.015, 0.05, range(1000, 1010)
 CLAIM = Claim(

@@ -7,9 +7,7 @@ a point at most. The control puts a learned classifier under a long tail of R = 
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, equivalence, study_grid
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, equivalence, not_applicable, power, study_grid, unfitted
 
 POINTS, ALPHA, SEEDS = 0.015, 0.05, range(1000, 1010)
 CLAIM = Claim(

@@ -9,9 +9,19 @@ Pilots on digits, seeds 0 to 3: -.6 to +.3 points at R = 20, -2.8 to +.1 at R = 
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, pivot, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    pivot,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+)
 
 GAIN, ALPHA, SEEDS = 0.005, 0.05, range(1000, 1010)
 CLAIM = Claim(

@@ -9,9 +9,19 @@ twice as many steps and are not oversampled; they take back .23 at R = 70 (seed 
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Study, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Study,
+    Verdict,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+)
 
 SHARE, RISE, ALPHA, SEEDS = 0.5, 0.05, 0.05, range(1000, 1008)
 CLAIM = Claim(

@@ -7,9 +7,7 @@ after 3,000 (seed 0), and the claim was expected to be refuted in them. That the
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
 
 COSINE, NORM, ALPHA, SEEDS = 0.9, 0.1, 0.05, range(1000, 1008)
 CLAIM = Claim(

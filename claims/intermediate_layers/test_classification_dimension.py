@@ -8,9 +8,7 @@ MNIST-1D. The margin is half of what that leaves. In the control one layer has m
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
 
 MARGIN, ALPHA, SEEDS = 0.45, 0.05, range(1000, 1005)
 CONTROL = study_grid("layers.trained", data="shuffled:digits", samples=1400, depth=1, seed=SEEDS)

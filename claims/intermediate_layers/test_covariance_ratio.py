@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 
 from scipy.stats import spearmanr
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
 
 MARGIN, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1005)
 PLAIN = {"batch_norm": False, "weight_decay": 0.0, "method": "adam", "lr": 1e-3, "epochs": 150}

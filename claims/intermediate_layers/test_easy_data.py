@@ -9,9 +9,19 @@ with noise, 3.8 and more on MNIST-1D.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, interpolated_depth, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    interpolated_depth,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS, EPS = 0.5, 0.05, range(1000, 1005), 0.01
 LATTER, FORMER_REVERSED = slice(len(SEEDS), None), slice(len(SEEDS) - 1, None, -1)

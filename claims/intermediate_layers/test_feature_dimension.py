@@ -10,9 +10,19 @@ inputs to the first layer, and fall after it with SGD: 28 at the inputs, 34 at l
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+    weakest,
+)
 
 MARGIN, RISE, ALPHA, SEEDS = 0.3, 0.15, 0.05, range(1000, 1005)
 PLAIN = {"batch_norm": False, "weight_decay": 0.0, "method": "adam", "lr": 1e-3, "epochs": 150}

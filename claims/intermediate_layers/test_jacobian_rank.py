@@ -10,9 +10,19 @@ initialisation, .5 in the default one.
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+    weakest,
+)
 
 MARGIN, RISE, ALPHA, SEEDS = 0.05, 1.5, 0.05, range(1000, 1005)
 PLAIN = {"batch_norm": False, "weight_decay": 0.0, "method": "adam", "lr": 1e-3, "epochs": 150}

@@ -7,9 +7,19 @@ seeds 0 and 1: the smaller of the two parts is .9 and more; the margin is less t
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, log_linearity, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    log_linearity,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS = 0.4, 0.05, range(1000, 1005)
 CLAIM = Claim(

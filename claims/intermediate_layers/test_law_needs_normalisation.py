@@ -9,9 +9,19 @@ without weight decay, as with it they do not fit at all.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, log_linearity, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    log_linearity,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+)
 
 MARGIN, ALPHA, SEEDS = 0.25, 0.05, range(1000, 1005)
 LATTER, FORMER_REVERSED = slice(len(SEEDS), None), slice(len(SEEDS) - 1, None, -1)

@@ -10,9 +10,7 @@ from math import log10
 
 import numpy as np
 
-from ncharness import Run, Verdict, equivalence, study_grid
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, equivalence, not_applicable, power, study_grid
 
 MARGIN, ALPHA, SEEDS = 0.05, 0.05, range(1000, 1005)
 CLAIM = Claim(

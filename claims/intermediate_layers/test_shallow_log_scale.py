@@ -8,9 +8,7 @@ in l3. Pilots, seeds 0 and 1: .68 with SGD, which is close, .30 and .35 with Ada
 from collections.abc import Callable, Sequence
 from math import log
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
 
 MARGIN, ALPHA, SEEDS = 0.7, 0.05, range(1000, 1005)
 CLAIM = Claim(

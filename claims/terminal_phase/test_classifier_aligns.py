@@ -8,10 +8,19 @@ squared error, .15 to .21 otherwise; the floor is less than half of the smallest
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, trend
-from ncharness.claim import Claim, Setting
-from ncharness.studies.terminal_phase import digits_of, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_over_phase,
+    not_applicable,
+    not_terminal,
+    power,
+    study_grid,
+    trend,
+)
 
 MARGIN, ALPHA, SEEDS = 0.03, 0.05, range(1000, 1008)
 CLAIM = Claim(
@@ -43,9 +52,9 @@ SETTINGS = {
 
 
 def judge(runs: Sequence[Run], of: str = "") -> Verdict:
-    if reason := unfinished(runs):
+    if reason := not_terminal(runs):
         return not_applicable(reason)
-    table = [digits_of(run, f"{of}self_duality") for run in runs]
+    table = [digits_over_phase(run, f"{of}self_duality") for run in runs]
     return trend(table, levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA)
 
 

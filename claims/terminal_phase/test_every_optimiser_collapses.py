@@ -11,10 +11,19 @@ accuracy .977 to .982, .975 to .985 and .97.
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.studies.terminal_phase import unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    not_terminal,
+    power,
+    study_grid,
+    superiority,
+    weakest,
+)
 
 MARGIN, ALPHA, SEEDS = 0.2, 0.05, range(1000, 1008)
 OPTIMISERS = {"sgd": 200, "adam": 200, "lbfgs": 100}
@@ -55,7 +64,7 @@ def least_fall(run: Run, of: str) -> float:
 
 
 def judge(runs: Sequence[Run], of: str = "") -> Verdict:
-    if reason := unfinished(runs):
+    if reason := not_terminal(runs):
         return not_applicable(reason)
     falls: dict[str, list[float]] = {name: [] for name in OPTIMISERS}
     for run in runs:

@@ -9,12 +9,22 @@ worse is the claim; other fixed classifiers might do as well.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, equivalence, study_grid
-from ncharness.claim import Claim, Setting
-from ncharness.studies.terminal_phase import WIDTH, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    equivalence,
+    not_applicable,
+    not_terminal,
+    power,
+    study_grid,
+    weakest,
+)
 
 MARGIN, CLASSES, ALPHA, SEEDS = 0.015, 10, 0.05, range(1000, 1008)
+WIDTH = 128  # of the last hidden layer in terminal_phase.trained
 SAVED = CLASSES * (WIDTH + 1)
 CLAIM = Claim(
     id="t7-fixed-simplex",
@@ -45,7 +55,7 @@ SETTINGS = {
 
 def judge(learned: Sequence[Run], fixed: Sequence[Run]) -> Verdict:
     """Both in the order of the seeds."""
-    if reason := unfinished([*learned, *fixed]):
+    if reason := not_terminal([*learned, *fixed]):
         return not_applicable(reason)
     pairs = list(zip(learned, fixed, strict=True))
     return weakest(

@@ -10,10 +10,18 @@ asked for. Pilots, seeds 0 and 1: NC1 .21 against .04, that is .74 and .75 of a 
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.studies.terminal_phase import unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    not_terminal,
+    power,
+    study_grid,
+    superiority,
+)
 
 MARGIN, ALPHA, SEEDS = 0.3, 0.05, range(1000, 1008)
 CLAIM = Claim(
@@ -44,7 +52,7 @@ SETTINGS = {
 
 def judge(runs: Sequence[Run], of: str = "") -> Verdict:
     """Those on digits first, each half in the order of the seeds."""
-    if reason := unfinished(runs):
+    if reason := not_terminal(runs):
         return not_applicable(reason)
     pairs = list(zip(runs[: len(runs) // 2], runs[len(runs) // 2 :], strict=True))
     if not all(easy.scalar(split="test") < hard.scalar(split="test") for easy, hard in pairs):

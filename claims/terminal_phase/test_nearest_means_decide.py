@@ -9,10 +9,19 @@ out: only under squared error is there something to fall in all of the claim's s
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, trend
-from ncharness.claim import Claim, Setting
-from ncharness.studies.terminal_phase import phase, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    not_terminal,
+    power,
+    study_grid,
+    terminal_phase,
+    trend,
+)
 
 MARGIN, ALPHA, SEEDS = 0.0005, 0.05, range(1000, 1008)
 CLAIM = Claim(
@@ -45,9 +54,9 @@ SETTINGS = {
 
 
 def judge(runs: Sequence[Run], of: str = "") -> Verdict:
-    if reason := unfinished(runs):
+    if reason := not_terminal(runs):
         return not_applicable(reason)
-    table = [[1.0 - run.scalar(f"{of}ncc_mismatch", epoch=epoch) for epoch in phase(run)] for run in runs]
+    table = [[1.0 - run.scalar(f"{of}ncc_mismatch", epoch=epoch) for epoch in terminal_phase(run)] for run in runs]
     if agreed := sum(row[0] == 1.0 for row in table):
         return not_applicable(f"in {agreed} of {len(table)} seeds, network and nearest mean agree from the onset on")
     return trend(table, levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA)

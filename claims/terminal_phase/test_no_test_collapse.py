@@ -12,10 +12,19 @@ the effect on digits with cross-entropy; the floor stayed, and refutes the claim
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.studies.terminal_phase import unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    not_terminal,
+    power,
+    study_grid,
+    superiority,
+    weakest,
+)
 
 MARGIN, ABOVE_WEAK, ALPHA, SEEDS = 0.06, 0.01, 0.05, range(1000, 1008)
 MISSED = (
@@ -54,7 +63,7 @@ SETTINGS = {
 
 def judge(runs: Sequence[Run], epoch: int | None = None) -> Verdict:
     """`epoch` None: the last."""
-    if reason := unfinished(runs):
+    if reason := not_terminal(runs):
         return not_applicable(reason)
     weak, strong = [], []
     for run in runs:

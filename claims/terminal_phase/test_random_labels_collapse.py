@@ -9,10 +9,21 @@ slower than with true labels; test accuracy .078, .108, .116.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, equivalence, study_grid, trend
-from ncharness.claim import Claim, Setting
-from ncharness.studies.terminal_phase import digits_of, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_over_phase,
+    equivalence,
+    not_applicable,
+    not_terminal,
+    power,
+    study_grid,
+    trend,
+    weakest,
+)
 
 MARGIN, CHANCE, NEAR, ALPHA, SEEDS = 0.1, 0.1, 0.05, 0.05, range(1000, 1008)
 MISSED = (
@@ -47,13 +58,13 @@ SETTINGS = {
 
 
 def judge(runs: Sequence[Run]) -> Verdict:
-    if reason := unfinished(runs):
+    if reason := not_terminal(runs):
         return not_applicable(reason)
     accuracies = [1.0 - run.scalar(split="test") for run in runs]
     return weakest(
         {
             "fall of NC1": trend(
-                [digits_of(run, "nc1") for run in runs], levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA
+                [digits_over_phase(run, "nc1") for run in runs], levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA
             ),
             "accuracy above chance": equivalence(
                 [accuracy - CHANCE for accuracy in accuracies], margin=NEAR, alpha=ALPHA

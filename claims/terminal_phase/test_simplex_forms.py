@@ -10,10 +10,20 @@ norms of the classifier that do not become equal, while the three other parts ho
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, trend
-from ncharness.claim import Claim, Setting
-from ncharness.studies.terminal_phase import digits_of, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_over_phase,
+    not_applicable,
+    not_terminal,
+    power,
+    study_grid,
+    trend,
+    weakest,
+)
 
 MARGIN, ALPHA, SEEDS = 0.04, 0.05, range(1000, 1008)
 PARTS = {
@@ -53,11 +63,11 @@ SETTINGS = {
 
 
 def judge(runs: Sequence[Run], of: str = "") -> Verdict:
-    if reason := unfinished(runs):
+    if reason := not_terminal(runs):
         return not_applicable(reason)
     parts = {}
     for name, metric in PARTS.items():
-        table = [digits_of(run, f"{of}{metric}") for run in runs]
+        table = [digits_over_phase(run, f"{of}{metric}") for run in runs]
         parts[name] = trend(table, levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA)
     return weakest(parts)
 

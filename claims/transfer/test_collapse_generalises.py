@@ -8,9 +8,19 @@ and an 8th. The margin is a factor of 2.
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+    weakest,
+)
 
 FACTOR, ALPHA, SEEDS = 0.3, 0.05, range(1000, 1006)
 MISSED = 1.0 - power("superiority", effect=0.65, sd=0.1, n=len(SEEDS), margin=FACTOR, alpha=ALPHA)

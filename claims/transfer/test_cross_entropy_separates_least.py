@@ -8,9 +8,19 @@ with transfer is tested. The control asks the same of the sigmoid loss, which se
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, pivot, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    pivot,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+)
 
 ALPHA, SEEDS = 0.05, range(1000, 1008)
 LOSSES = ("cross_entropy", "label_smoothing", "logit_penalty", "sigmoid", "cosine", "squared_error")

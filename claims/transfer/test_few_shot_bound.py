@@ -8,9 +8,7 @@ them without its leading term, four times the directional CDNV, it would not, wh
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority
 
 BELOW, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1006)
 CLAIM = Claim(

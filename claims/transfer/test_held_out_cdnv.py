@@ -10,9 +10,7 @@ are of one kind, which is the control.
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
 
 RATIO, ALPHA, SEEDS = 0.1, 0.05, range(1000, 1006)
 CLAIM = Claim(

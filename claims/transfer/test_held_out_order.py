@@ -8,9 +8,7 @@ refuted here. Pilots, seeds 0 to 2: 2.8 to 3.0 times for 30 classes, 1.6 to 1.7 
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, equivalence, study_grid
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, equivalence, not_applicable, power, study_grid, unfitted
 
 ORDER, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1006)
 CLAIM = Claim(

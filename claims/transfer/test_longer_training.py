@@ -9,9 +9,7 @@ to be refuted or inconclusive. The control exchanges the two.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority
 
 LOSS, FITTED, ALPHA, SEEDS = 0.005, 0.01, 0.05, range(1000, 1008)
 CLAIM = Claim(

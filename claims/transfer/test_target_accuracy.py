@@ -8,9 +8,7 @@ accuracy rises in both. Pilots, seeds 0 to 2: from .42-.46 for 3 classes to .90-
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Study, Verdict, study_grid, trend
-from ncharness.claim import Claim, Setting, pivot
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Study, Verdict, not_applicable, pivot, power, study_grid, trend
 
 RISE, CHANCE, ALPHA, SEEDS = 0.15, 0.2, 0.05, range(1000, 1006)
 CLAIM = Claim(

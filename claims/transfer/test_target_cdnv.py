@@ -11,9 +11,7 @@ trains on permuted source labels, which networks fit.
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, trend
-from ncharness.claim import Claim, Setting, pivot
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, pivot, power, study_grid, trend
 
 FALL, CHANCE, ALPHA, SEEDS = 0.3, 0.2, 0.05, range(1000, 1006)
 CLAIM = Claim(

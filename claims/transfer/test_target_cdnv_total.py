@@ -9,9 +9,19 @@ refuted. Pilots, seeds 0 to 2: 2.6 to 2.8 for 3 classes, .9 for 10, .70 to .77 f
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, pivot
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    pivot,
+    power,
+    study_grid,
+    superiority,
+    weakest,
+)
 
 CHANCE, ALPHA, SEEDS = 0.2, 0.05, range(1000, 1006)
 MISSED = 1.0 - power("superiority", effect=0.12, sd=0.05, n=len(SEEDS), alpha=ALPHA)

@@ -9,9 +9,19 @@ far as the noise of the batches allows (.5 at epoch 20); it is after the rate ha
 from collections.abc import Callable, Sequence
 from math import log10
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfitted
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfitted,
+    weakest,
+)
 
 END, SINCE, ALPHA, SEEDS = 0.1, 0.3, 0.05, range(1000, 1008)
 MISSED = (

@@ -5,9 +5,19 @@ Tirer & Bruna, ICML 2022 (arXiv:2202.08087), for W W_1 H in place of W H. Pilots
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, digits_of_agreement, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_of_agreement,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfinished,
+)
 
 DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 CLAIM = Claim(

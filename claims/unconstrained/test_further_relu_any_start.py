@@ -8,9 +8,18 @@ or three ended at a worse stationary point with variability left (seed 0: 2 of 8
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfinished,
+)
 
 SHARE, ALPHA, SEEDS = 0.95, 0.05, range(1000, 1005)
 CLAIM = Claim(

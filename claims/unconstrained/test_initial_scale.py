@@ -12,9 +12,19 @@ from math import log10
 
 from scipy.stats import linregress
 
-from ncharness import Run, Verdict, equivalence, study_grid
-from ncharness.claim import Claim, Setting, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    equivalence,
+    not_applicable,
+    power,
+    study_grid,
+    unfinished,
+    weakest,
+)
 
 MARGIN, ALPHA, SEEDS = 0.1, 0.05, range(1000, 1005)
 EXPONENTS = {"classifier": 2.0, "features": 1.0, "bias": 1.0}  # of the scale

@@ -7,9 +7,18 @@ the second does not (control). An identity: ten digits are asked for. Pilot, see
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, digits_of_agreement, pivot
-from ncharness.verdict import SUPPORTED, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_of_agreement,
+    pivot,
+    power,
+    study_grid,
+    superiority,
+)
 
 DIGITS, ALPHA, SEEDS = 10.0, 0.05, range(1000, 1005)
 CLAIM = Claim(

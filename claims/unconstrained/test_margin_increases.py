@@ -10,9 +10,7 @@ as one of them was not separated by then; no rise was looked at, and this one ha
 from collections.abc import Callable, Sequence
 from itertools import dropwhile, pairwise
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority
 
 RISE, ALPHA, SEEDS = 0.005, 0.05, range(1010, 1015)
 STEPS = (250, 500, 1000, 2000, 4000, 8000, 16000)

@@ -9,9 +9,7 @@ from such a start for any ordinary time is nowhere near the limit: it only sees 
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority
 
 SHARE, ALPHA, SEEDS = 0.95, 0.05, range(1000, 1005)
 EARLY = 4000  # steps; the last checkpoint is at 16000

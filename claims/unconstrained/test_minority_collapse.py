@@ -9,9 +9,21 @@ of W.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, digits_of_agreement, pivot, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_of_agreement,
+    not_applicable,
+    pivot,
+    power,
+    study_grid,
+    superiority,
+    unfinished,
+    weakest,
+)
 
 DIGITS, SPREAD, ALPHA, SEEDS = 5.0, 0.1, 0.05, range(1000, 1005)
 MISSED = (

@@ -9,9 +9,18 @@ INCONCLUSIVE; u10 takes the spread instead. Pilots of 5+5: 1 to eight digits; ha
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfinished,
+)
 
 COSINE, ALPHA, SEEDS = 0.99, 0.05, range(1000, 1005)
 CLAIM = Claim(

@@ -8,9 +8,20 @@ with 5+5 classes 3.74, 12.2, 81; E_H 5 with 7+3 classes 4.0, with 3+7 245. Pilot
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, digits_of_agreement, pivot, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_of_agreement,
+    not_applicable,
+    pivot,
+    power,
+    study_grid,
+    superiority,
+    unfinished,
+)
 
 ORDERS, ALPHA, SEEDS = 3.0, 0.05, range(1000, 1005)
 CLAIM = Claim(

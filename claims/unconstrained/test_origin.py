@@ -8,9 +8,20 @@ norm beyond the threshold the least accurate (2e-7 to 7e-7: the descent is slow 
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, digits_of_agreement, pivot, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_of_agreement,
+    not_applicable,
+    pivot,
+    power,
+    study_grid,
+    superiority,
+    unfinished,
+)
 
 DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 SHARES = (0.5, 0.95, 1.05)  # of the threshold

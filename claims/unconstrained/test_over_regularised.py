@@ -7,9 +7,20 @@ are asked for.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, digits_of_agreement, pivot, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_of_agreement,
+    not_applicable,
+    pivot,
+    power,
+    study_grid,
+    superiority,
+    unfinished,
+)
 
 DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 BELOW, ABOVE = 0.95, 1.05  # both decays, and so c = sqrt(lambda_W lambda_H)

@@ -7,9 +7,7 @@ seed 0: thirteen, and NC1 changed by .16.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, digits_of_agreement
-from ncharness.verdict import SUPPORTED, power
+from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, digits_of_agreement, power, study_grid, superiority
 
 DIGITS, ALPHA, SEEDS = 9.0, 0.05, range(1000, 1005)
 CLAIM = Claim(

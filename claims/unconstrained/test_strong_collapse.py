@@ -7,9 +7,19 @@ sqrt(n) (I - 11^T/C), H = (W x 1_n^T) / sqrt(n), b = 1/C. Two digits are asked f
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, digits_of_agreement, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_of_agreement,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfinished,
+)
 
 DIGITS, ALPHA, SEEDS = 2.0, 0.05, range(1000, 1005)
 CLAIM = Claim(

@@ -8,9 +8,20 @@ more than sixteen digits of NC1; distances .966, .699 and .473.
 
 from collections.abc import Callable, Sequence
 
-from ncharness import Run, Verdict, study_grid, superiority
-from ncharness.claim import Claim, Setting, digits_of_agreement, unfinished
-from ncharness.verdict import SUPPORTED, not_applicable, power, weakest
+from ncharness import (
+    SUPPORTED,
+    Claim,
+    Run,
+    Setting,
+    Verdict,
+    digits_of_agreement,
+    not_applicable,
+    power,
+    study_grid,
+    superiority,
+    unfinished,
+    weakest,
+)
 
 DIGITS, DISTANCE, ALPHA, SEEDS = 4.0, 0.24, 0.05, range(1000, 1005)
 MISSED = (

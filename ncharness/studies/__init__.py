@@ -5,14 +5,3 @@ long each of its experiments takes one core. Random draws come from torch's glob
 the call, by the seed alone: studies of one seed that differ in a setting share their draws as far as they make the
 same ones.
 """
-
-from ncharness.config import seed_for
-from ncharness.record import Row
-from ncharness.study import Study
-from ncharness.train import seeded
-
-
-def carry_out(study: Study) -> tuple[Row, ...]:
-    """The rows of a study, computed here and now; the caller's random state is untouched."""
-    with seeded(seed_for(study.seed, "study")):
-        return tuple(study.function()(**study.settings))

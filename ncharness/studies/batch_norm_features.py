@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncharness.geometry import etf_distance, frame_distance
-from ncharness.record import Row, network_rows
-from ncharness.stats import class_stats
+from ncharness.metrics.class_stats import class_stats
+from ncharness.metrics.nc1 import nc1_trace
+from ncharness.metrics.nc2 import etf_distance, frame_distance
 from ncharness.studies.unconstrained import minimise
-from ncharness.variability import nc1_trace
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"minimum": 2.0}

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncharness.data import load
-from ncharness.probe import capture
-from ncharness.record import Row, network_rows
-from ncharness.stats import class_stats
+from ncharness.metrics.capture import capture
+from ncharness.metrics.class_stats import class_stats
+from ncharness.metrics.nc1 import nc1_trace
 from ncharness.studies.fitting import fit, hidden, mlp, optimiser, squared_error
-from ncharness.variability import nc1_trace
+from ncharness.training.datasets import load
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"decomposition": 0.1, "signal_to_noise": 0.1, "network": 1.5}

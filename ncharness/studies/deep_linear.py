@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncharness.geometry import discrimination
-from ncharness.record import Row, network_rows
-from ncharness.stats import class_stats
-from ncharness.variability import nc1_trace
+from ncharness.metrics.class_stats import class_stats
+from ncharness.metrics.nc1 import nc1_trace
+from ncharness.metrics.nc2 import discrimination
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"trained": 3.0}

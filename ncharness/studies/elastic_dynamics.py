@@ -7,8 +7,8 @@ I-model) or along the residual of its label (the L-model). K classes, time in un
 import torch
 from torch import Tensor
 
-from ncharness.geometry import etf_distance
-from ncharness.record import Row, network_rows
+from ncharness.metrics.nc2 import etf_distance
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"separation": 0.15, "residual_drift": 0.02}

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncharness.probe import capture
-from ncharness.train import epoch_batches
+from ncharness.metrics.capture import capture
+from ncharness.training.loop import epoch_batches
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncharness.data import load
-from ncharness.record import Row, network_rows
 from ncharness.studies.fitting import Loss, fit, mlp, optimiser
+from ncharness.training.datasets import load
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"step": 1.7, "long_tail": 1.7}

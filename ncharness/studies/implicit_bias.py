@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncharness.classifier import margins
-from ncharness.data import load
-from ncharness.record import Row, network_rows
+from ncharness.metrics.nc3_nc4 import margins
+from ncharness.training.datasets import load
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"margin": 2.5, "amplified_noise": 0.6}

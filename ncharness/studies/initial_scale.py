@@ -9,7 +9,7 @@ import math
 import torch
 from torch.nn import functional
 
-from ncharness.record import Row, network_rows
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"descents": 1.0}

@@ -9,8 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from ncharness.record import Row
-from ncharness.variability import kernel_nc1
+from ncharness.metrics.nc1 import kernel_nc1
+from ncharness.training.rows import Row
 
 VERSION = 1
 SECONDS = {"gaussians": 0.02}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncharness.record import Row, network_rows
 from ncharness.studies.unconstrained import least_cross_entropy, minimise
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"origin": 0.2, "starts": 1.0}

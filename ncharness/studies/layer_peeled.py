@@ -9,9 +9,9 @@ import math
 import torch
 from torch import Tensor
 
-from ncharness.geometry import etf_distance
-from ncharness.record import Row, network_rows
+from ncharness.metrics.nc2 import etf_distance
 from ncharness.studies.unconstrained import minimise
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"minimum": 0.5}

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncharness.data import Dataset, load
-from ncharness.probe import LayerReport, capture, measure_layers
-from ncharness.record import Row, network_rows
-from ncharness.spectrum import classification_dimension, numerical_rank, subspace_alignment
+from ncharness.metrics.capture import capture
+from ncharness.metrics.layers import LayerReport, measure_layers
+from ncharness.metrics.rank import classification_dimension, numerical_rank, subspace_alignment
 from ncharness.studies.fitting import fit, hidden, mlp, optimiser, squared_error
+from ncharness.training.datasets import Dataset, load
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"trained": 4.0}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncharness.data import load
-from ncharness.record import Row, network_rows
 from ncharness.studies.fitting import Loss, fit, mlp
+from ncharness.training.datasets import load
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"torus": 2.5, "impacts": 1.0}

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncharness.classifier import unconstrained_margin
-from ncharness.record import Row, network_rows
-from ncharness.stats import class_stats
-from ncharness.variability import nc1_trace
+from ncharness.metrics.class_stats import class_stats
+from ncharness.metrics.nc1 import nc1_trace
+from ncharness.metrics.nc3_nc4 import unconstrained_margin
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"descent": 1.0}

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from ncharness.data import load
-from ncharness.record import Row, network_rows
 from ncharness.studies.fitting import fit, layer_outputs, mlp, optimiser
+from ncharness.training.datasets import load
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"chunks": 1.0}

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncharness.classifier import ncc_mismatch
-from ncharness.data import load
-from ncharness.record import Row, network_rows
-from ncharness.stats import class_stats
+from ncharness.metrics.class_stats import class_stats
+from ncharness.metrics.nc1 import nc1_trace
+from ncharness.metrics.nc3_nc4 import ncc_mismatch
 from ncharness.studies.fitting import fit, hidden, layer_outputs, mlp, optimiser, squared_error
-from ncharness.variability import nc1_trace
+from ncharness.training.datasets import load
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"variability_penalty": 1.3, "layer_decay": 0.9}

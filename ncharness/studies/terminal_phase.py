@@ -5,20 +5,19 @@ multi-layer perceptron of three hidden layers with batch norm, on 100 samples a 
 tenth after a third and two thirds of the epochs, as in the paper.
 """
 
-from collections.abc import Sequence
-from math import log10, sqrt
+from math import sqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncharness.classifier import margins, ncc_mismatch, product_duality, self_duality
-from ncharness.data import Dataset, load
-from ncharness.geometry import equiangularity, equinorm, etf_distance
-from ncharness.metrics import measure
-from ncharness.record import Row, Run, network_rows
+from ncharness.metrics.measure import measure
+from ncharness.metrics.nc1 import nc1_trace, strong_collapse, weak_collapse
+from ncharness.metrics.nc2 import equiangularity, equinorm, etf_distance
+from ncharness.metrics.nc3_nc4 import margins, ncc_mismatch, product_duality, self_duality
 from ncharness.studies.fitting import Loss, fit, fit_whole, mlp, optimiser, squared_error
-from ncharness.variability import nc1_trace, strong_collapse, weak_collapse
+from ncharness.training.datasets import Dataset, load
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"trained": 4.0}
@@ -146,30 +145,3 @@ def trained(
 def middle(onset: int, end: int) -> int:
     """The epoch half-way through the terminal phase."""
     return (onset + end) // 2
-
-
-def phase(run: Run) -> tuple[int, int, int]:
-    """The epochs at which the terminal phase of a run begins, is half over, and ends; ValueError where it has none."""
-    last = run.epochs[-1]
-    fitted = [epoch for epoch in run.epochs if run.scalar(epoch=epoch) == 0]
-    if not fitted:
-        raise ValueError(f"run: {run.config.name()} never reached zero training error")
-    return fitted[0], middle(fitted[0], last), last
-
-
-def unfinished(runs: Sequence[Run]) -> str:
-    """Why these runs cannot speak for a claim about the terminal phase, or an empty string.
-
-    It asks for zero training error in every epoch of the last fifth.
-    """
-    for run in runs:
-        last = run.epochs[-1]
-        worst = max(run.scalar(epoch=epoch) for epoch in run.epochs if epoch >= 0.8 * last)
-        if worst != 0:
-            return f"{run.config.name()}: training error up to {worst:.3f} in the last fifth of its epochs"
-    return ""
-
-
-def digits_of(run: Run, metric: str) -> list[float]:
-    """-log10 of a metric where the terminal phase begins, is half over, and ends: it rises as the metric falls."""
-    return [-log10(run.scalar(metric, epoch=epoch)) for epoch in phase(run)]

@@ -6,8 +6,8 @@ Mixtures of Gaussians whose class means are sparse in a random Parseval frame; n
 import torch
 from torch import Tensor
 
-from ncharness.record import Row, network_rows
-from ncharness.stats import class_stats
+from ncharness.metrics.class_stats import class_stats
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"mixture": 0.1}

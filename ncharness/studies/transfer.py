@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ncharness.data import load
-from ncharness.metrics import cdnv, class_separation, unit_rows
-from ncharness.record import Row, network_rows
-from ncharness.stats import class_stats
+from ncharness.metrics.cdnv import cdnv
+from ncharness.metrics.class_stats import class_stats
+from ncharness.metrics.nc1 import class_separation, unit_rows
 from ncharness.studies.fitting import Loss, fit, mlp, optimiser, squared_error
 from ncharness.studies.unconstrained import minimise
+from ncharness.training.datasets import load
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 1
 SECONDS = {"family": 2.0, "losses": 3.0, "few_shot": 0.2}

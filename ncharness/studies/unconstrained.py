@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ncharness.classifier import product_duality
-from ncharness.geometry import etf_distance
-from ncharness.record import Row, network_rows
-from ncharness.stats import class_stats
-from ncharness.variability import nc1_trace
+from ncharness.metrics.class_stats import class_stats
+from ncharness.metrics.nc1 import nc1_trace
+from ncharness.metrics.nc2 import etf_distance
+from ncharness.metrics.nc3_nc4 import product_duality
+from ncharness.training.rows import Row, network_rows
 
 VERSION = 2
 SECONDS = {"minimum": 1.0, "random_labels": 0.2, "fixed_classifier": 0.1}

@@ -1,0 +1,1 @@
+"""Metrics of neural collapse, effective depth, and the measurement of a network's layers."""

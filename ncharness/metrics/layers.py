@@ -1,0 +1,303 @@
+"""What the layers of a network hold: capturing their outputs, and measuring them over a whole data set."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from ncharness.kernels import ops
+from ncharness.kernels.arguments import as_features, as_labels, check_n_classes
+from ncharness.metrics.capture import evaluating, hooked, layer_names
+from ncharness.metrics.cdnv import cdnv
+from ncharness.metrics.class_stats import ClassStats, check_and_warn
+from ncharness.metrics.effective_depth import effective_depth
+from ncharness.metrics.nc1 import unit_rows
+from ncharness.metrics.nc3_nc4 import margins
+from ncharness.metrics.registry import (
+    MARGIN,
+    MISMATCH,
+    OF_CLASSIFIER,
+    OF_GRAM,
+    OF_UNIT_ROWS,
+    OF_WEIGHT,
+    Metric,
+    Wanted,
+    layer_values,
+    row_means,
+    row_sum,
+)
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerReport:
+    """What `measure_layers` found, by layer in the order of execution.
+
+    `predicted` (n,) is the argmax of the network's own output for each training sample, in the order of the batches;
+    `held_out_...` are None without held-out batches. The held-out NCC error uses the training set's class means, the
+    held-out CDNV and statistics only the held-out samples.
+    `metrics` and `held_out_metrics` are what was asked for, by metric and then by layer, `network` what is of the
+    network as a whole. `gram` and `directional`, as in `ClassMeasure`, are empty unless a metric needed them.
+    """
+
+    stats: dict[str, ClassStats]
+    ncc_error: dict[str, float]
+    predicted: Tensor
+    held_out_stats: dict[str, ClassStats] | None = None
+    held_out_ncc_error: dict[str, float] | None = None
+    held_out_predicted: Tensor | None = None
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    held_out_metrics: dict[str, dict[str, float]] | None = None
+    network: dict[str, float] = field(default_factory=dict)
+    gram: dict[str, Tensor] = field(default_factory=dict)
+    directional: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def layers(self) -> list[str]:
+        return list(self.stats)
+
+    @property
+    def cdnv(self) -> dict[str, float]:
+        """The class-distance normalised variance of each layer on the training batches."""
+        return _cdnv(self.stats)
+
+    @property
+    def held_out_cdnv(self) -> dict[str, float] | None:
+        """That of each layer on the held-out batches; None without them."""
+        return None if self.held_out_stats is None else _cdnv(self.held_out_stats)
+
+    def effective_depth(self, *, eps: float) -> int | None:
+        """The first of the layers, counted from 1, whose training NCC error is at most `eps`; None if none is."""
+        return effective_depth(list(self.ncc_error.values()), eps=eps)
+
+
+def measure_layers(
+    model: nn.Module,
+    batches: Batches,
+    *,
+    layers: Sequence[str],
+    n_classes: int,
+    held_out: Batches | None = None,
+    metrics: Sequence[Metric] = (),
+    classifier: str | None = None,
+) -> LayerReport:
+    """NCC error, class statistics and any metrics of several layers over a data set, in two forward sweeps.
+
+    `batches` yields pairs of tensors (inputs, labels) and is iterated twice: a list or a DataLoader that does not
+    shuffle or augment. Other labels or another order the second time are an error; other inputs for the same labels,
+    as augmentation gives them, are not noticed. Features are flattened to (n, d) and measured
+    inside the forward pass, so that one layer's activations are alive at a time. Measured in eval mode without
+    gradients; every module's mode is restored. The statistics are those of `class_stats`.
+
+    `metrics` are names (`named.NAMES`) or functions of one's own of (features, labels, stats): the features (n, d) and
+    labels (n,) of a batch, in the second sweep, with the statistics of the whole training set. A function returns a
+    number per row, or their mean; the metric, under the function's name, is the mean over all rows, of the training
+    batches and of the held-out ones. Metrics of the classifier take the weight of the module that `classifier` names,
+    else that of the last `nn.Linear` with `n_classes` outputs.
+    """
+    names, wanted = layer_names(model, layers), Wanted.of(metrics)
+    check_n_classes(n_classes)
+    if isinstance(batches, Iterator):
+        raise TypeError("batches: expected something that can be iterated twice, got an iterator")
+    weight = None
+    if classifier is not None or wanted.some((*OF_CLASSIFIER, *OF_WEIGHT)):
+        weight = _classifier_weight(model, classifier, n_classes)
+    with evaluating(model):
+        stats, unit_stats, first_labels = _sweep_stats(
+            model, batches, names, n_classes, unit=bool(wanted.some(OF_UNIT_ROWS))
+        )
+        found = _sweep_scores(model, batches, stats, wanted, argument="batches", gram=bool(wanted.some(OF_GRAM)))
+        if not torch.equal(first_labels, found.labels):
+            raise ValueError("batches: the second sweep gave other labels or another order; do not shuffle or augment")
+        for layer_stats in stats.values():
+            check_and_warn(layer_stats, None)
+        held, held_stats = None, None
+        if held_out is not None:
+            held_stats = _empty_like(stats)
+            held = _sweep_scores(model, held_out, stats, wanted, argument="held_out", gram=False, add_to=held_stats)
+    of_layers = {
+        name: layer_values(
+            wanted,
+            of,
+            gram=found.gram.get(name),
+            directional=found.directional.get(name),
+            unit_stats=unit_stats.get(name),
+            weight=weight,
+        )
+        | found.metrics[name]
+        for name, of in stats.items()
+    }
+    network = {name: float(OF_WEIGHT[name](weight)) for name in wanted.some(OF_WEIGHT) if weight is not None}
+    if MARGIN in wanted.names:
+        network[MARGIN] = found.margin
+    return LayerReport(
+        stats=stats,
+        ncc_error=found.ncc_error,
+        predicted=found.predicted,
+        held_out_stats=held_stats,
+        held_out_ncc_error=None if held is None else held.ncc_error,
+        held_out_predicted=None if held is None else held.predicted,
+        metrics=_by_metric(wanted, of_layers),
+        held_out_metrics=None if held is None else _by_metric(wanted, held.metrics),
+        network=network,
+        gram=found.gram,
+        directional=found.directional,
+    )
+
+
+def _cdnv(stats: Mapping[str, ClassStats]) -> dict[str, float]:
+    return {name: float(cdnv(of)) for name, of in stats.items()}
+
+
+def _empty_like(stats: Mapping[str, ClassStats]) -> dict[str, ClassStats]:
+    return {name: ClassStats.empty(*of.mean.shape, device=of.mean.device) for name, of in stats.items()}
+
+
+def _by_metric(wanted: Wanted, of_layers: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """By metric in the order asked for, then by layer."""
+    order = (*wanted.names, *(name for name, _ in wanted.functions))
+    measured = {name for values in of_layers.values() for name in values}
+    return {name: {layer: values[name] for layer, values in of_layers.items()} for name in order if name in measured}
+
+
+def _classifier_weight(model: nn.Module, name: str | None, n_classes: int) -> Tensor:
+    linear = {found: module for found, module in model.named_modules() if isinstance(module, nn.Linear)}
+    if name is None:
+        fitting = [module for module in linear.values() if module.out_features == n_classes]
+        if not fitting:
+            raise ValueError(
+                f"classifier: expected the model to have an nn.Linear with {n_classes} outputs, found none; name one"
+            )
+        return fitting[-1].weight.detach()
+    if name not in linear or linear[name].out_features != n_classes:
+        known = ", ".join(f"{found} ({module.out_features})" for found, module in linear.items()) or "none"
+        raise ValueError(
+            f"classifier: expected the name of an nn.Linear with {n_classes} outputs, got {name!r}; there are {known}"
+        )
+    return linear[name].weight.detach()
+
+
+def _pair(batch: object) -> tuple[Tensor, Tensor]:
+    if isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch):
+        return batch[0], batch[1]
+    parts = ", ".join(type(part).__name__ for part in batch) if isinstance(batch, tuple | list) else "no pair"
+    raise TypeError(f"batches: expected pairs of tensors (inputs, labels), got a {type(batch).__name__} ({parts})")
+
+
+def _sweep_stats(
+    model: nn.Module, batches: Batches, names: Sequence[str], n_classes: int, *, unit: bool
+) -> tuple[dict[str, ClassStats], dict[str, ClassStats], Tensor]:
+    """Pass 1 over all batches: statistics by layer, with `unit` those of rows at unit length too, and the labels."""
+    stats: dict[str, ClassStats] = {}
+    unit_stats: dict[str, ClassStats] = {}
+    ran: set[str] = set()
+    seen_labels: list[Tensor] = []
+
+    def add_to(into: dict[str, ClassStats], name: str, x: Tensor) -> None:
+        if name not in into:
+            into[name] = ClassStats.empty(n_classes, x.shape[1], device=x.device)
+        of = into[name]
+        ops.class_update(x, seen_labels[-1], of.count, of.mean, of.scatter)
+
+    def add(name: str, output: Tensor) -> None:
+        if name in ran:
+            raise ValueError(
+                f"layers: {name} ran more than once in one forward pass, so its rows would count twice; name another"
+            )
+        ran.add(name)
+        x = as_features(output.flatten(1))
+        add_to(stats, name, x)
+        if unit:
+            add_to(unit_stats, name, unit_rows(x))
+
+    with hooked(model, names, add):
+        for inputs, labels in map(_pair, batches):
+            seen_labels.append(labels)
+            ran.clear()
+            model(inputs)
+    if not seen_labels:
+        raise ValueError("batches: expected at least one batch, got none")
+    if missing := [name for name in names if name not in stats]:
+        raise ValueError(f"layers: {missing[0]} did not run in the forward pass")
+    return stats, unit_stats, torch.cat(seen_labels)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """What pass 2 over all batches found; by layer, but for what is of the network."""
+
+    ncc_error: dict[str, float]
+    metrics: dict[str, dict[str, float]]  # by layer, then by metric: the means over rows
+    gram: dict[str, Tensor]
+    directional: dict[str, Tensor]
+    predicted: Tensor
+    labels: Tensor
+    margin: float
+
+
+def _sweep_scores(
+    model: nn.Module,
+    batches: Batches,
+    stats: dict[str, ClassStats],
+    wanted: Wanted,
+    *,
+    argument: str,
+    gram: bool,
+    add_to: Mapping[str, ClassStats] = MappingProxyType({}),
+) -> _Scores:
+    """Pass 2 by the centres of `stats`; the statistics of the sweep's own rows are added to `add_to`."""
+    scorers = {name: ops.scorer(of.mean, gram) for name, of in stats.items()}
+    wrong = {name: of.count.new_zeros(()) for name, of in stats.items()}
+    differing = {name: of.count.new_zeros(()) for name, of in stats.items()}
+    squares = {name: of.mean.new_zeros((2, of.n_classes, of.n_classes)) for name, of in stats.items() if gram}
+    sums: dict[str, dict[str, Tensor]] = {name: {} for name in stats}
+    nearest: dict[str, Tensor] = {}  # of the batch under way
+    seen_labels: list[Tensor] = []
+    predicted: list[Tensor] = []
+    margin = torch.tensor(torch.inf, dtype=torch.float64)
+
+    def score(name: str, output: Tensor) -> None:
+        x = as_features(output.flatten(1))
+        y = as_labels(seen_labels[-1], x)
+        nearest[name], *of_batch = scorers[name](x, y)
+        wrong[name] += (nearest[name] != y).sum()
+        if (own := add_to.get(name)) is not None:
+            ops.class_update(x, y, own.count, own.mean, own.scatter)
+        if gram:
+            squares[name] += torch.stack(of_batch)
+        if len(x):
+            for metric, total in row_sum(wanted, x, y, nearest[name], stats[name]).items():
+                sums[name][metric] = sums[name].get(metric, 0.0) + total
+
+    with hooked(model, list(stats), score):
+        for inputs, labels in map(_pair, batches):
+            seen_labels.append(labels)
+            scores = model(inputs)
+            if not isinstance(scores, Tensor):
+                raise TypeError(f"model: expected a tensor as its output, got a {type(scores).__name__}")
+            predicted.append(scores.flatten(1).argmax(dim=1))
+            if MISMATCH in wanted.names:
+                for name, labelled in nearest.items():
+                    differing[name] += (labelled != predicted[-1].to(labelled.device)).sum()
+            if MARGIN in wanted.names and len(scores):
+                least = margins(scores.flatten(1), labels).min()
+                margin = torch.minimum(margin.to(least.device), least)  # which keeps a NaN
+    labels = torch.cat(seen_labels) if seen_labels else torch.empty(0)
+    if not len(labels):
+        raise ValueError(f"{argument}: expected at least one sample, got none")
+    n = len(labels)
+    means = {name: row_means(wanted, sums[name], n, of) for name, of in stats.items()}
+    if MISMATCH in wanted.names:
+        means = {name: {MISMATCH: float(differing[name]) / n, **values} for name, values in means.items()}
+    return _Scores(
+        ncc_error={name: float(count) / n for name, count in wrong.items()},
+        metrics=means,
+        gram={name: both[0] / n for name, both in squares.items()},
+        directional={name: both[1] / stats[name].count[:, None] for name, both in squares.items()},
+        predicted=torch.cat(predicted),
+        labels=labels,
+        margin=float(margin),
+    )

@@ -1,0 +1,1 @@
+"""Results for people: terminal tables, figures, and the HTML page."""

@@ -1,0 +1,1 @@
+"""Runs on disk: keys, locks, checkpoints, and the processes that fill the store."""

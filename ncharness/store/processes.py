@@ -1,0 +1,185 @@
+"""Many runs side by side: single-threaded worker processes that take the next run nobody else holds.
+
+There is no scheduler, unless an executor brings its own (remote.py). Every worker walks the same list and trains what
+it can lock, so a second copy of the program, on the same store, simply helps, and each run is trained once. A run
+takes one thread (store.py): on small networks, several processes of one thread beat one process with all threads. What
+the list holds are programs (programs.py): runs that are trained together, or one alone.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, cast
+
+import torch
+
+from ncharness.store.estimates import estimated_seconds
+from ncharness.store.executor_loop import Executor, train_through
+from ncharness.store.groups import Program, failure, halved, programs, too_large
+from ncharness.store.messages import Event, Source, TrainingFailedError
+from ncharness.store.run import Configuration, Run, configuration_from
+from ncharness.store.store import Store
+
+
+def available_cpus() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def missing(store: Store, configs: Sequence[Configuration]) -> list[Configuration]:
+    """The runs that are not finished, each once, the longest first."""
+    unique = {config.key(): config for config in configs}.values()
+    return sorted(
+        (config for config in unique if store.status(config).state != "done"), key=estimated_seconds, reverse=True
+    )
+
+
+def ensure(
+    store: Store,
+    configs: Sequence[Configuration],
+    *,
+    jobs: int | None = None,
+    source: Source | None = None,
+    on_event: Callable[[Event], None] = lambda _: None,
+    executor: Executor | Callable[[], Any] | None = None,
+    together: int | None = None,
+) -> dict[str, Run]:
+    """All the runs, by key; those that are not finished are trained by up to `jobs` processes.
+
+    Without `jobs` there are as many processes as CPUs, on a GPU one. Up to `together` runs of one shape are trained as
+    one program; None: what `programs.programs` says of the device.
+
+    A process that dies leaves its run to the others. Raises TrainingFailedError when a run fails or is left over;
+    finished runs and checkpoints stay. On Ctrl-C the workers are stopped and KeyboardInterrupt goes on: the next call
+    resumes every run from its last checkpoint.
+
+    With an `executor`, such as those of `concurrent.futures`, or a function that makes one, its workers train the
+    runs, up to `jobs` submitted at a time (None: all). They must see the store, at the same path. A run whose worker
+    is lost is submitted again and goes on from its last checkpoint; a function also replaces an executor that breaks,
+    as a ProcessPoolExecutor does when a process dies. On Ctrl-C only runs that have not begun are cancelled.
+    """
+    ended: list[int] = []
+    if todo := missing(store, configs):
+        source = source or Source()
+        work = programs(todo, together=together, device=source.device)
+        if executor is not None:
+            train_through(executor, store, work, source=source, on_event=on_event, at_once=jobs)
+        else:
+            most = jobs or (1 if source.device.startswith("cuda") else available_cpus())  # one program fills a GPU
+            ended = _train_all(store, work, min(most, len(work)), source, on_event)
+    runs = {}
+    for config in configs:
+        run = store.load(config)
+        if run is None:
+            why = f"a training process ended with exit code {', '.join(map(str, ended)) or '0'}"
+            raise TrainingFailedError(f"{config.name()} was not finished: {why}; start again to resume")
+        runs[config.key()] = run
+    return runs
+
+
+def _train_all(
+    store: Store, work: Sequence[Program], jobs: int, source: Source, on_event: Callable[[Event], None]
+) -> list[int]:
+    """Trains the programs and returns the exit codes of workers that did not end well."""
+    context = multiprocessing.get_context("spawn")
+    workers: dict[Connection, BaseProcess] = {}
+    ended: list[int] = []
+    try:
+        with _deaf_to_ctrl_c():  # which reaches the workers too: they inherit this, and the parent stops them
+            for _ in range(jobs):
+                # A pipe each: a worker that is killed while it reports blocks no other.
+                reader, writer = context.Pipe(duplex=False)
+                values = [[config.to_dict() for config in program] for program in work]
+                arguments = (str(store.root), values, source, writer)
+                workers[reader] = context.Process(target=_work, args=arguments, daemon=True)
+                workers[reader].start()
+                writer.close()  # the worker's end is the only one left: its death ends the pipe
+        open_pipes = set(workers)
+        while open_pipes:
+            for ready in connection.wait(list(open_pipes)):
+                reader = cast(Connection, ready)
+                try:
+                    event = reader.recv()
+                except EOFError:
+                    open_pipes.remove(reader)
+                    workers[reader].join()
+                    if code := workers[reader].exitcode:
+                        ended.append(code)
+                    continue
+                if event.kind == "failed":
+                    raise TrainingFailedError(event.text)
+                on_event(event)
+    finally:
+        for worker in workers.values():
+            if worker.pid is not None:
+                worker.terminate()
+                worker.join()
+        for reader in workers:
+            reader.close()
+    return ended
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only that one hears signals
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _work(root: str, work: list[list[dict[str, Any]]], source: Source, events: Connection) -> None:
+    store, parent = Store(root), multiprocessing.parent_process()
+    pending: list[Program] = [[configuration_from(values) for values in program] for program in work]
+    while pending:
+        left = [part for program in pending for part in _take(store, program, source, events)]
+        if left == pending:
+            if parent is not None and not parent.is_alive():
+                return
+            time.sleep(0.5)  # all that is left is being trained elsewhere
+        pending = left
+
+
+def _take(store: Store, program: Program, source: Source, events: Connection) -> list[Program]:
+    """Trains the runs of a program that nobody else trains; what is left of it, halved if it did not fit."""
+
+    def send(kind: str, config: Configuration, epoch: int = 0, loss: float | None = None, text: str = "") -> None:
+        try:
+            events.send(Event(kind, config.key(), epoch, loss, text))
+        except BrokenPipeError:  # the parent was killed outright, and nobody waits for the rest
+            os._exit(1)
+
+    try:
+        runs = store.train_together(
+            program,
+            data_root=source.root,
+            download=source.download,
+            device=source.device,
+            on_epoch=lambda config, state: send("epoch", config, state.epoch, state.loss),
+            on_problem=lambda config, text: send("problem", config, text=text),
+        )
+    except torch.OutOfMemoryError as error:
+        if len(program) == 1:
+            send("failed", program[0], text=failure(program, error))
+            return []
+        send("problem", program[0], text=too_large(program))
+        return halved(program)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        # Told in one line to whoever started this; the worker's own traceback would only be noise.
+        send("failed", program[0], text=failure(program, error))
+        return []
+    for config, run in zip(program, runs, strict=True):
+        if run is not None:
+            send("done", config, config.epochs)
+    left = [config for config, run in zip(program, runs, strict=True) if run is None]
+    return [left] if left else []

@@ -1,0 +1,1 @@
+"""Training runs: configuration, data sets, networks, and the training loop."""

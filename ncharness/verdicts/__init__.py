@@ -1,0 +1,1 @@
+"""Claims, statistical tests, and the verdicts that they lead to."""
