@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncharness.training import datasets
+from ncharness.training import datasets, label_noise
 
 REAL_ROOT = os.environ.get("NCHARNESS_DATA")
 
@@ -324,7 +324,7 @@ def test_smaller_training_sets_are_balanced_parts_of_larger_ones(name, request):
 
 def test_a_class_that_runs_out_leaves_the_others_balanced():
     labels = np.array([0] * 2 + [1] * 5 + [2] * 9)
-    order = datasets._balanced_order(labels)
+    order = label_noise.balanced_order(labels)
     assert sorted(order) == list(range(16))
     for n in range(17):
         counts = np.bincount(labels[order[:n]], minlength=3)
@@ -415,7 +415,7 @@ def assert_prepared(loaded, train, test, mean, std):
         mu, sd = (np.array(values, dtype=np.float64).reshape(-1, 1, 1) for values in (mean, std))
         return (images / 255.0 - mu) / sd
 
-    order = datasets._balanced_order(np.asarray(train[1]))
+    order = label_noise.balanced_order(np.asarray(train[1]))
     np.testing.assert_allclose(loaded.train_x.numpy(), prepared(train[0])[order], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(loaded.test_x.numpy(), prepared(test[0]), rtol=1e-5, atol=1e-5)
     assert loaded.train_y.tolist() == np.asarray(train[1])[order].tolist()
