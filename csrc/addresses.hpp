@@ -1,4 +1,5 @@
-// What Python says of an array, made into the views of class_stats.hpp; what cannot be is refused by name.
+// Converts array descriptions that come from Python to the views of class_stats.hpp. Invalid descriptions raise an
+// exception that names the argument.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +11,12 @@
 
 namespace ncharness {
 
-// (address, dtype code, n, d, row stride in elements): what numpy arrays and torch tensors both can say of
-// themselves; and (address, type code) of labels.
+// Descriptions that both numpy arrays and torch tensors can provide.
+// Features: (address, dtype code, n, d, row stride in elements). Classes (labels): (address, type code).
 using Features = std::tuple<uintptr_t, int, int64_t, int64_t, int64_t>;
 using Classes = std::tuple<uintptr_t, int>;
 
+// Address as a pointer to T, after a check of its alignment. Null is allowed.
 template <class T>
 T* at(uintptr_t address, const char* name) {
   check(address % alignof(T) == 0, std::string(name) + ": the address is not aligned");

@@ -1,5 +1,5 @@
-// The only file that knows Python: addresses and sizes in, the GIL released around the work. ncharness.native, its
-// only caller, answers for what lies behind the addresses.
+// Python bindings of the CPU kernels (pybind11). Arguments are addresses and sizes. Each function checks them, releases
+// the GIL and calls the kernel. The caller, ncharness.native, guarantees that the addresses point to valid memory.
 #include <pybind11/pybind11.h>
 
 #include "addresses.hpp"
@@ -9,13 +9,14 @@ namespace py = pybind11;
 namespace ncharness {
 namespace {
 
+// Raises ValueError for the label at index `bad`; -1 means that all labels are valid.
 void check_label(int64_t bad, const Labels& y, int64_t n_classes) {
   if (bad < 0) return;
   check(false, "labels: expected values in [0, " + std::to_string(n_classes) + "), got " +
                    std::to_string(label_at(y, bad)) + " at index " + std::to_string(bad));
 }
 
-// Adds the rows to what is there (add_rows), or to nothing (class_stats).
+// Pass is add_rows (update the statistics in place) or class_stats (start from empty statistics).
 template <int64_t (*Pass)(const Matrix&, const Labels&, int64_t, int, const ClassStats&)>
 void py_class_stats(const Features& features, const Classes& classes, int64_t n_classes, int threads, uintptr_t count,
                     uintptr_t mean, uintptr_t scatter) {
@@ -37,7 +38,7 @@ ClassScores scores(const Matrix& x, bool with_gram, uintptr_t nearest, uintptr_t
   return {at<int64_t>(nearest, "nearest"), at<double>(gram, "gram"), at<double>(directional, "directional")};
 }
 
-// Both passes, of which a small batch would feel every call between them.
+// Both passes in one call. For a small batch, the overhead of several calls from Python would be noticeable.
 void py_measure(const Features& features, const Classes& classes, int64_t n_classes, bool with_gram, int threads,
                 uintptr_t count, uintptr_t mean, uintptr_t scatter, uintptr_t nearest, uintptr_t gram,
                 uintptr_t directional) {
@@ -106,12 +107,12 @@ void bind_cuda(py::module_& m);  // bindings_cuda.cpp
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Class statistics and class scores of feature matrices; ncharness.native is the way in.";
-  // Into count (C,), mean (C, d), scatter (C,).
+  // Outputs: count (C,), mean (C, d), scatter (C,).
   m.def("class_stats", &ncharness::py_class_stats<ncharness::class_stats>);
   m.def("add_rows", &ncharness::py_class_stats<ncharness::add_rows>);
   m.def("measure", &ncharness::py_measure);
   py::class_<ncharness::Centres>(m, "Centres").def(py::init(&ncharness::py_centres));
-  m.def("class_scores", &ncharness::py_class_scores);  // into nearest (n,), gram, directional (C, C)
+  m.def("class_scores", &ncharness::py_class_scores);  // outputs: nearest (n,); gram, directional (C, C)
   m.def("cdnv", &ncharness::py_cdnv);
   m.def("read", &ncharness::py_read);
 #ifdef NCHARNESS_CUDA

@@ -1,4 +1,5 @@
-// The device's passes for Python: addresses of device memory, a workspace and a stream, as integers.
+// Python bindings of the CUDA kernels (pybind11). Device addresses, workspaces and streams are passed as integers. Each
+// function checks its arguments, releases the GIL and enqueues the work.
 #include <pybind11/pybind11.h>
 
 #include "addresses.hpp"
@@ -19,12 +20,13 @@ cuda::Workspace workspace(const Memory& memory) {
 
 cudaStream_t stream_at(uintptr_t stream) { return reinterpret_cast<cudaStream_t>(stream); }
 
+// Raises ValueError if the workspace is smaller than `bytes`.
 void enough(const cuda::Workspace& memory, int64_t bytes) {
   check(memory.bytes >= bytes,
         "workspace: expected " + std::to_string(bytes) + " bytes, got " + std::to_string(memory.bytes));
 }
 
-// Rows are counted in 31 bits, classes and what fills up their last block too.
+// The device code stores row and class indices as int32, so n is limited here; check_sizes() limits n_classes.
 Matrix device_matrix(const Features& features, int64_t n_classes) {
   const Matrix x = matrix(features);
   check(x.n <= INT32_MAX, "features: expected fewer than 2^31 rows, got " + std::to_string(x.n));
@@ -44,7 +46,7 @@ void py_stats(const Features& features, const Classes& classes, int64_t n_classe
   Pass(x, y, n_classes, of, scratch, stream_at(stream));
 }
 
-// The means must stay where they are for as long as their centres are used.
+// The result keeps the address of the means, so they must stay valid for as long as the centres are used.
 cuda::Centres centres(uintptr_t mean, int64_t n_classes, int64_t d, bool wide, bool gram, const Memory& memory) {
   check_sizes(n_classes, d, 1);
   check(mean != 0, "mean: the address is null");
@@ -95,11 +97,11 @@ void bind_cuda(py::module_& m) {
   namespace cuda = ncharness::cuda;
   m.def("cuda_class_stats", &ncharness::py_stats<cuda::class_stats>);
   m.def("cuda_add_rows", &ncharness::py_stats<cuda::add_rows>);
-  m.def("cuda_stats_bytes", &cuda::stats_bytes);  // of n, d, C
+  m.def("cuda_stats_bytes", &cuda::stats_bytes);  // arguments: n, d, C
   m.def("cuda_prepare", &ncharness::py_prepare);
-  m.def("cuda_centres_bytes", &cuda::centres_bytes);  // of C, d, wide, gram
+  m.def("cuda_centres_bytes", &cuda::centres_bytes);  // arguments: C, d, wide, gram
   m.def("cuda_class_scores", &ncharness::py_scores);
-  m.def("cuda_scores_bytes", &cuda::scores_bytes);  // of n, C, d, wide, gram
+  m.def("cuda_scores_bytes", &cuda::scores_bytes);  // arguments: n, C, d, wide, gram
   m.def("cuda_cdnv", &ncharness::py_cdnv);
-  m.def("cuda_cdnv_bytes", &cuda::cdnv_bytes);  // of C
+  m.def("cuda_cdnv_bytes", &cuda::cdnv_bytes);  // argument: C
 }

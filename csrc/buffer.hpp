@@ -1,4 +1,5 @@
-// An array that begins on a cache line and is not initialised unless asked: what is never written never becomes memory.
+// Arrays that are aligned to a cache line (64 bytes). buffer() does not initialise them, so pages that are never
+// written use no physical memory.
 #pragma once
 
 #include <algorithm>
@@ -20,6 +21,7 @@ Buffer<T> buffer(int64_t size) {
   return Buffer<T>(static_cast<T*>(::operator new(static_cast<size_t>(size) * sizeof(T), std::align_val_t{64})));
 }
 
+// A buffer whose elements are all 0.
 template <class T>
 Buffer<T> zeros(int64_t size) {
   Buffer<T> filled = buffer<T>(size);

@@ -1,5 +1,4 @@
-// A condition and the message of the exception that it raises; pybind11 turns std::invalid_argument into
-// ValueError.
+// Throws std::invalid_argument with `message` unless `condition` holds. pybind11 converts the exception to ValueError.
 #pragma once
 
 #include <stdexcept>

@@ -1,4 +1,4 @@
-// Which instruction sets there are, and which is in use.
+// Run-time dispatch over instruction sets: which levels this processor supports and which one is in use.
 #include "levels.hpp"
 
 #include <atomic>
@@ -10,10 +10,11 @@
 namespace ncharness {
 namespace {
 
+// Supported kernels, best first. The portable ones are always last.
 std::vector<const RowKernels*> available() {
   std::vector<const RowKernels*> found;
 #ifdef NCHARNESS_X86_LEVELS
-  // Every processor with AVX2 has FMA and F16C but for a few that lack FMA.
+  // rows_avx2 needs AVX2, FMA and F16C. F16C comes with AVX2 on every processor; FMA is missing on a few.
   if (__builtin_cpu_supports("avx512f")) found.push_back(&rows_avx512);
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&rows_avx2);
 #endif
@@ -21,6 +22,7 @@ std::vector<const RowKernels*> available() {
   return found;
 }
 
+// The kernels in use, shared by all threads.
 std::atomic<const RowKernels*>& chosen() {
   static std::atomic<const RowKernels*> kernels{available().front()};
   return kernels;

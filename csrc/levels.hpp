@@ -1,4 +1,4 @@
-// The row loops in use.
+// Access to the kernels of the instruction set level that is in use.
 #pragma once
 
 #include "rows.hpp"

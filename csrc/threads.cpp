@@ -1,6 +1,9 @@
-// Threads that outlive a call. One that has finished looks out for the next call for a while before it sleeps: waking
-// it, or starting another, takes as long as reading a megabyte. Meanwhile nobody waits for it: what it has not begun by
-// the time the caller is through with its own part, the caller does itself.
+// Persistent thread pool. Workers are kept from call to call.
+//
+// A worker that has finished its part spins for a short time (`patience`) before it sleeps, because waking a thread or
+// starting a new one takes about as long as reading a megabyte of memory. The caller never waits for a worker to wake
+// up: it runs part 0 itself, then takes back every part that no worker has started. Threads are not pinned to
+// processors.
 #include "threads.hpp"
 
 #ifndef _WIN32
@@ -18,9 +21,10 @@
 namespace ncharness {
 namespace {
 
-// A worker keeps a processor from sleeping for so long after a call, yielding to whoever else wants it.
+// How long a worker spins after a call before it sleeps. It yields the processor to other threads while it spins.
 constexpr std::chrono::microseconds patience(100);
 
+// One call of run_parts. It lives on the caller's stack.
 struct Call {
   void (*part)(const void*, int);
   const void* context;
@@ -31,10 +35,10 @@ struct Call {
   void run(int index) {
     try {
       part(context, index);
-    } catch (...) {  // of whatever kind, it belongs to the caller
+    } catch (...) {  // any exception is passed on to the caller
       if (!failed.exchange(true)) error = std::current_exception();
     }
-    unfinished.fetch_sub(1, std::memory_order_release);  // the call may be gone after this
+    unfinished.fetch_sub(1, std::memory_order_release);  // `this` may be destroyed after this line
   }
 };
 
@@ -45,11 +49,12 @@ struct Task {
 
 class Worker {
  public:
-  // Throws std::system_error where the system has no thread to give.
+  // Throws std::system_error if the system cannot start a thread.
   Worker() {
     std::thread([this] { serve(); }).detach();
   }
 
+  // Hands the worker a task and wakes it.
   void offer(const Task* task) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -58,7 +63,7 @@ class Worker {
     changed_.notify_one();
   }
 
-  // The task on offer, for the one who asks first.
+  // Claims the offered task; null if it has already been claimed. Called by the worker and by the caller of run_parts.
   const Task* take() { return task_.exchange(nullptr); }
 
  private:
@@ -80,11 +85,11 @@ class Worker {
   std::condition_variable changed_;
 };
 
-// Those who have nothing to do. There are as many in all as were ever needed at a time, and they are never given up:
-// the process may end, or fork, at any moment.
+// The idle workers. Workers are created on demand and never destroyed, so that the process can exit or fork at any
+// time. Their number is the largest number that was needed at the same time.
 class Crew {
  public:
-  // Up to `wanted` workers.
+  // Takes up to `wanted` workers out of the pool, and starts new ones as needed.
   std::vector<Worker*> hire(int wanted) {
     std::vector<Worker*> hired;
     hired.reserve(static_cast<size_t>(wanted));
@@ -94,7 +99,7 @@ class Crew {
         try {
           idle_.reserve(++size_);
           idle_.push_back(new Worker);
-        } catch (const std::exception&) {  // no thread or no memory to be had: those there are do it all
+        } catch (const std::exception&) {  // no thread or no memory: fewer workers do all parts
           --size_;
           break;
         }
@@ -105,9 +110,10 @@ class Crew {
     return hired;
   }
 
+  // Puts workers back into the pool.
   void dismiss(const std::vector<Worker*>& hired) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    idle_.insert(idle_.end(), hired.rbegin(), hired.rend());  // the same ones next time
+    idle_.insert(idle_.end(), hired.rbegin(), hired.rend());  // reversed: hire() returns the same ones next time
   }
 
  private:
@@ -118,7 +124,8 @@ class Crew {
 
 Crew* crew_of_this_process = nullptr;
 
-// A forked child has none of its parent's threads; the parent's crew is left behind, in whatever state it was.
+// The pool of this process. A forked child has none of its parent's threads, so it gets a new, empty pool. It leaks the
+// parent's pool, whose mutex may be locked.
 Crew& crew() {
   static const bool registered = [] {
     crew_of_this_process = new Crew;
@@ -143,7 +150,7 @@ void run_parts(int parts, void (*part)(const void* context, int index), const vo
   const int n_hired = static_cast<int>(hired.size());
   for (int i = 0; i < n_hired; ++i) hired[static_cast<size_t>(i)]->offer(&tasks[static_cast<size_t>(i) + 1]);
   call.run(0);
-  for (int i = n_hired + 1; i < parts; ++i) call.run(i);  // more than there are threads
+  for (int i = n_hired + 1; i < parts; ++i) call.run(i);  // parts for which there is no worker
   for (Worker* worker : hired)
     if (const Task* task = worker->take()) call.run(task->index);
   while (call.unfinished.load(std::memory_order_acquire) > 0) std::this_thread::yield();
