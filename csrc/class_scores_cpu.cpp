@@ -1,4 +1,16 @@
-// Pass 2 on the CPU: the class means made ready, and the rows scored in threads.
+// Pass 2 on the CPU. For features x (n, d) and class means m_c (d,), c in [0, C), g = the mean of the finite means:
+//   nearest (n,) = argmin over c of ||m_c - b||^2 - 2 (x - b) . (m_c - g), b = g rounded to T, near ties in float64;
+//   with the Gram: t (n, C) = (x - m_y) . (m_c - g), gram (C, C) = t^T t, directional[a][c] = sum over rows of class a
+//   of (t_c - t_a)^2, and b = m_y.
+// T, the type of the products, is float32, or float64 for float64 features.
+//
+// This file prepares the tables of the centres with their error bound (Centres) and distributes rows to threads
+// (class_scores). The kernels are in rows_scores.inl, where the measured versions are listed too.
+//
+// Blocking: a thread scores blocks of 1, 4 or 8 row groups. Larger blocks are used with the Gram (4) and if the centres
+// exceed cached_centres bytes (8), so that each load of the centres serves more rows.
+// Threads: contiguous ranges of rows that begin at multiples of 64. Each thread has its own Gram and directional sums;
+// they are added up in the order of the threads.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -12,14 +24,14 @@
 namespace ncharness {
 namespace {
 
-// The tables of a CentreView, filled.
+// A CentreView<T> and the buffers that own its tables.
 template <class T>
 struct TypedTables {
   Buffer<T> base, base_rest, bias, packed, direct;
   CentreView<T> view;
 };
 
-// -2 (m - g), the factor being that of the keys.
+// into (n,) = -2 (mean - g). The factor -2 comes from the key, ||m_c - b||^2 - 2 v . (m_c - g).
 template <class T>
 void centre(const double* __restrict mean, const double* __restrict g, int64_t n, T* __restrict into) {
   for (int64_t j = 0; j < n; ++j) into[j] = static_cast<T>(-2 * (mean[j] - g[j]));
@@ -27,6 +39,7 @@ void centre(const double* __restrict mean, const double* __restrict g, int64_t n
 
 }  // namespace
 
+// `wide`: the features are float64, so wide_tables is filled. Otherwise narrow_tables is.
 struct Centres::Tables {
   const RowKernels& rows;
   int64_t n_classes, d;
@@ -43,11 +56,12 @@ struct Centres::Tables {
 
 template <class T>
 void Centres::Tables::fill(TypedTables<T>& t, int threads) {
-  const int64_t m = static_cast<int64_t>(active.size()), bases = gram ? m + 1 : 1;  // the last is the common shift
+  const int64_t m = static_cast<int64_t>(active.size()), bases = gram ? m + 1 : 1;  // the last base is the common shift
   const int64_t lanes = rows.lanes * 8 / static_cast<int64_t>(sizeof(T)), stride = (d + lanes - 1) / lanes * lanes;
   const auto mean_of = [&](int64_t k) { return mean.data() + active[static_cast<size_t>(k)] * d; };
 
-  // Centres are taken from the mean of the means; keys are right for any shift, so the base is that mean rounded to T.
+  // middle = g, in float64. shift = g rounded to T, the common base. Any base gives the right order of keys, since it
+  // changes all keys of a row by the same amount. So the rounding does no harm.
   std::vector<double> middle(static_cast<size_t>(d));
   for (int64_t k = 0; k < m; ++k)
     for (int64_t j = 0; j < d; ++j) middle[static_cast<size_t>(j)] += mean_of(k)[j];
@@ -66,6 +80,7 @@ void Centres::Tables::fill(TypedTables<T>& t, int threads) {
       t.base_rest[b * stride + j] = static_cast<T>(from[j] - static_cast<double>(t.base[b * stride + j]));
   }
 
+  // Tables of -2 (m_c - g): `direct` for few classes and long rows, `packed` otherwise.
   const bool few = m > 0 && m <= max_direct && d >= min_direct_columns;
   t.packed = buffer<T>(few ? 0 : m * d);
   t.direct = zeros<T>(few ? direct_classes(m) * stride : 0);
@@ -87,7 +102,8 @@ void Centres::Tables::fill(TypedTables<T>& t, int threads) {
     }
   });
 
-  // ||m_c - base||^2 of every base and class; bases that are class means follow one another but for gaps.
+  // bias = ||m_c - base||^2 for every base and class. Bases that are class means lie consecutively in `mean`, except
+  // where an inactive class comes between them. So up to `block` of them are passed to one call of distances().
   const int64_t bias_stride = (m + lanes - 1) / lanes * lanes;
   constexpr int64_t block = 8;
   t.bias = zeros<T>(bases * bias_stride);
@@ -118,10 +134,12 @@ void Centres::Tables::fill(TypedTables<T>& t, int threads) {
     for (int64_t j = 0; gram && j < d; ++j) largest_mean = std::max(largest_mean, std::abs(mean_of(k)[j]));
   }
 
-  // With u the unit roundoff, a key ||m_c - b||^2 - 2 v . a_c is off by at most
-  //   u (2 (s + 5) ||v|| ||a_c|| + 2 ||m_c - b||^2),  s = columns of a tile + tiles,
-  // s for the sums of products, the rest for v, a_c, the key and the norm itself. Two keys are twice as far off. The
-  // remaining terms are for what underflows and for what a base of two parts leaves out.
+  // Error bound. Let u be the unit roundoff of T and a_c = m_c - g. The rounding error of a key,
+  // ||m_c - b||^2 - 2 v . a_c, is at most
+  //   u (2 (s + 5) ||v|| ||a_c|| + 2 ||m_c - b||^2),  s = columns of a tile + number of tiles.
+  // The term with s bounds the sums of products; the other terms bound the rounding of v, a_c, the key and the norm.
+  // The difference of two keys has twice this error. `offset` also covers underflow and, with the Gram, the part of a
+  // class mean that base + base_rest does not represent.
   const double u = std::numeric_limits<T>::epsilon() / 2, reach = std::sqrt(reach_sq);
   const double steps = static_cast<double>(std::min(d, tile_columns) + (d + tile_columns - 1) / tile_columns + 5);
   const double columns = std::sqrt(static_cast<double>(d)), least = std::numeric_limits<T>::min();
@@ -150,7 +168,7 @@ void Centres::Tables::fill(TypedTables<T>& t, int threads) {
 Centres::Centres(const double* mean, int64_t n_classes, int64_t d, bool wide, bool gram, int threads) {
   auto tables = std::unique_ptr<Tables>(
       new Tables{kernels(), n_classes, d, wide, gram, {mean, mean + n_classes * d}, {}, {}, {}, {}});
-  double nothing = 0;  // the distance of a mean to itself, NaN where it is not finite
+  double nothing = 0;  // distance of a mean to itself: 0, or NaN if the mean is not finite
   for (int64_t c = 0; c < n_classes; ++c) {
     tables->rows.distances(mean + c * d, 1, mean + c * d, 1, d, &nothing);
     if (nothing == 0) tables->active.push_back(c);
@@ -176,10 +194,11 @@ bool Centres::gram() const { return tables_->gram; }
 
 namespace {
 
-// Centres beyond this do not stay in a second-level cache, so more rows are scored for each time they come by.
+// Centres of more bytes than this do not stay in L2. Then larger blocks of rows are scored per sweep over the centres.
 constexpr int64_t cached_centres = 512 << 10;
 
-// From the sums over the active classes to the (C, C) outputs; what has no mean stays 0.
+// Adds the sums of all threads, over the active classes, and writes them to `out` (C, C). Entries of inactive classes
+// are 0. `symmetric`: only the upper triangle of the parts is valid.
 void spread(const std::vector<Buffer<double>>& parts, const std::vector<int64_t>& active, int64_t n_classes,
             int64_t stride, bool symmetric, double* out) {
   std::fill_n(out, n_classes * n_classes, 0.0);

@@ -1,5 +1,15 @@
-// Pass 1 on the CPU: threads share the columns where rows are long, and otherwise the rows, whose statistics are then
-// merged in a fixed order.
+// Pass 1 and CDNV on the CPU. For features x (n, d) with labels in [0, C), in float64:
+//   count (C,) = number of rows, mean (C, d) = sum x / count, scatter (C,) = sum ||x - mean||^2;
+//   cdnv = mean over pairs i < j of classes with rows of (V_i + V_j) / (2 ||m_i - m_j||^2), V = scatter / count.
+// The kernels sum x - origin, where the origin of a class is the mean of its earlier rows or its first row. Kernels,
+// blocking within a thread and measured versions: rows_sums.inl, rows_distances.inl.
+//
+// Threads, pass 1:
+// - Columns (add_columns): each thread processes a range of columns of all rows; nothing needs to be merged. Used for
+//   one thread, and if each thread gets at least 1024 columns, or 64 columns with fewer than 64 rows per class.
+// - Rows (add_ranges): each thread processes a contiguous range of rows with sums of its own. The statistics of the
+//   threads are merged in the order of the threads. Used otherwise.
+// Threads, CDNV: blocks of 8 classes; threads take the next block when they are free.
 #include <algorithm>
 #include <atomic>
 #include <limits>
@@ -14,16 +24,18 @@
 namespace ncharness {
 namespace {
 
-// Sums of all classes below this many bytes stay in the first-level cache, and rows may be added in any order.
+// If the sums and origins of all classes take at most this many bytes, they stay in L1 and rows are not sorted.
 constexpr int64_t cached_sums = 32 << 10;
 
-// Columns of a long row that a thread can take for itself.
+// Rows are split by columns if every thread gets at least this many.
 constexpr int64_t long_columns = 1024;
 
-// Where classes have fewer, sums of its own for each thread cost more than short stretches of columns.
+// With fewer rows per class on average, clearing and merging separate sums for each thread costs more than short ranges
+// of columns do.
 constexpr int64_t few_rows_per_class = 64;
 
-// What one thread adds up apart from the sums; untouched classes take no memory but a count.
+// Scratch and counters of one thread, except origins and sums. The buffers are not initialised, so a class without rows
+// uses no memory except its count.
 struct Tally {
   std::vector<int64_t> count;
   Buffer<double> sum_sq;
@@ -39,20 +51,24 @@ struct Tally {
     view = {nullptr, count.data(), nullptr, nullptr, 0, sum_sq.get(), order.get(), start.get(), chunk};
   }
 
+  // sum ||x - origin||^2 of class c.
   double squares(int64_t c, int lanes) const {
     return std::accumulate(sum_sq.get() + c * lanes, sum_sq.get() + (c + 1) * lanes, 0.0);
   }
 };
 
-// How many times its scatter the squared distances of a class to its origin may be. They are about twice the scatter
-// but where the first of more than so many rows is an outlier.
+// Limit for cancellation: sum ||x - origin||^2 of a class may be at most this many times its scatter. With its first
+// row as the origin it is usually about twice the scatter. It exceeds the limit only if that row is an outlier among
+// more rows than this.
 constexpr int64_t lossless = 1 << 10;
 
-// Pass 1 of one thread; again, with means for origins, where too many digits would cancel.
+// Pass 1 of one thread. If the scatter of a class would lose too many digits to cancellation, the pass is repeated with
+// the class means as origins.
 void sum_rows(const RowKernels& rows, const Matrix& x, const Labels& y, int64_t n_classes, int64_t begin, int64_t end,
               Tally& tally) {
   RowSums& view = tally.view;
   rows.sum(x, y, n_classes, begin, end, view);
+  // Whether sum ||x - origin||^2 of class c exceeds `lossless` times its scatter.
   const auto cancels = [&](int64_t c) {
     const double* sum = view.sum + c * view.stride;
     const double squares = tally.squares(c, rows.lanes), shift_sq = std::inner_product(sum, sum + x.d, sum, 0.0);
@@ -81,15 +97,16 @@ void sum_rows(const RowKernels& rows, const Matrix& x, const Labels& y, int64_t 
 
 double at_least_0(double value) { return value < 0 ? 0 : value; }  // NaN stays
 
-// Rows against the means so far, each thread its own columns of all of them: there is nothing to merge.
+// Adds all rows, with the columns split among the threads. Origins are the means in `stats`, which are updated in
+// place, so nothing needs to be merged. The scatters of the column ranges are added up in the order of the threads.
 void add_columns(const Matrix& x, const Labels& y, int64_t n_classes, int threads, const ClassStats& stats) {
   const RowKernels& rows = kernels();
   const size_t classes = static_cast<size_t>(n_classes);
   std::vector<std::vector<double>> scatter(static_cast<size_t>(threads), std::vector<double>(classes));
   std::vector<Tally> tallies;
   for (int t = 0; t < threads; ++t) tallies.emplace_back(x.n, n_classes, x.d, rows.lanes);
-  // A batch that is sorted as a whole visits each class once: no sums need to be kept. It is small enough for sum_rows
-  // never to ask for them.
+  // If all rows are sorted in one chunk, each class is visited once per column tile, and the kernel can update the
+  // means in place without a table of sums. sum_rows does not read the sums either, because n <= lossless.
   const bool at_once = tallies[0].view.chunk_rows == x.n && x.n <= lossless;
   const Buffer<double> sums = buffer<double>(at_once ? 0 : n_classes * x.d);
   over_rows(x.d, threads, 64, [&](int t, int64_t from, int64_t to) {
@@ -115,7 +132,7 @@ void add_columns(const Matrix& x, const Labels& y, int64_t n_classes, int thread
   }
 }
 
-// Adds one thread's rows (Chan, Golub & LeVeque, STAN-CS-79-773).
+// Merges the statistics of one thread into `into` (Chan, Golub & LeVeque, STAN-CS-79-773).
 void merge(const Tally& part, int64_t n_classes, int64_t d, int lanes, const ClassStats& into) {
   for (int64_t c = 0; c < n_classes; ++c) {
     if (part.view.count[c] == 0) continue;
@@ -140,7 +157,7 @@ void merge(const Tally& part, int64_t n_classes, int64_t d, int lanes, const Cla
   }
 }
 
-// Rows in contiguous ranges, each thread with sums of its own for all columns.
+// Adds all rows, with contiguous ranges of rows split among the threads. Each thread has its own origins and sums.
 void add_ranges(const Matrix& x, const Labels& y, int64_t n_classes, int threads, const ClassStats& stats) {
   const RowKernels& rows = kernels();
   std::vector<Tally> tallies;
@@ -179,7 +196,7 @@ int64_t add_rows(const Matrix& x, const Labels& y, int64_t n_classes, int thread
   if (few_rows || threads * long_columns <= x.d) {
     add_columns(x, y, n_classes, threads, stats);
   } else {
-    // Sums of its own are worth a thread's while where it has more rows than classes.
+    // Separate sums are worth their cost only if each thread has at least as many rows as there are classes.
     threads = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, x.n / n_classes)));
     if (threads == 1)
       add_columns(x, y, n_classes, 1, stats);
@@ -201,10 +218,10 @@ int64_t class_stats(const Matrix& x, const Labels& y, int64_t n_classes, int thr
 double cdnv(const int64_t* count, const double* mean, const double* scatter, int64_t n_classes, int64_t d,
             int threads) {
   const RowKernels& rows = kernels();
-  constexpr int64_t block = 8;  // classes whose distances to all later ones are found together
+  constexpr int64_t block = 8;  // classes whose distances to all later classes are computed together
   std::vector<double> sums(static_cast<size_t>(n_classes));
   const int64_t blocks = (n_classes + block - 1) / block;
-  std::atomic<int64_t> next{0};  // blocks get smaller, so threads take one when they are free; sums do not depend on it
+  std::atomic<int64_t> next{0};  // dynamic scheduling, since blocks get smaller; every class has a sum of its own
   threads = useful_threads(n_classes, n_classes * d / 2 + 1, threads);
   std::vector<Buffer<double>> sq_distances;
   for (int t = 0; t < threads; ++t) sq_distances.push_back(buffer<double>(block * n_classes));

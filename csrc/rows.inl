@@ -1,5 +1,11 @@
-// The loops of one instruction set. Included by one small file each, which defines KERNELS, LEVEL, LANES (doubles in a
-// vector) and CLASSES, the most classes whose products with two vectors of rows fit its registers.
+// The row kernels of one instruction set: pass 1 (rows_sums.inl), pass 2 (rows_scores.inl), distances
+// (rows_distances.inl) and a plain read. Dispatches on the dtype of the features; formulas and shapes are in rows.hpp.
+//
+// Included once by each of rows_avx512.cpp, rows_avx2.cpp and rows_portable.cpp, which define
+//   KERNELS  name of the RowKernels object,
+//   LEVEL    name of the instruction set level,
+//   LANES    doubles per vector,
+//   CLASSES  largest panel: its accumulators for two vectors of rows, 2 x CLASSES vectors, fit the registers.
 #include "rows_distances.inl"
 #include "rows_scores.inl"
 #include "rows_sums.inl"
@@ -7,6 +13,7 @@
 namespace ncharness {
 namespace {
 
+// Pass 1 for elements of type In.
 template <class In>
 void sum_rows(const Matrix& x, const Labels& y, int64_t n_classes, int64_t begin, int64_t end, const RowSums& out) {
   const In* data = static_cast<const In*>(x.data);
@@ -23,6 +30,7 @@ void sum(const Matrix& x, const Labels& y, int64_t n_classes, int64_t begin, int
   return sum_rows<Brain>(x, y, n_classes, begin, end, out);
 }
 
+// Pass 2 in float32, for float32, float16 and bfloat16 features.
 void score(const Matrix& x, const Labels& y, int64_t begin, int64_t end, const CentreView<float>& c, int64_t groups,
            double* scratch, const RowScores& out) {
   if (x.dtype == DType::float32) return score_rows<float, float>(x, y, begin, end, c, groups, scratch, out);
@@ -30,6 +38,7 @@ void score(const Matrix& x, const Labels& y, int64_t begin, int64_t end, const C
   return score_rows<Brain, float>(x, y, begin, end, c, groups, scratch, out);
 }
 
+// Adds up all 64-bit words with 8 vector accumulators; the last bytes are added one by one.
 uint64_t read_bytes(const void* data, int64_t bytes) {
   using Words = Vec<uint64_t>;
   constexpr int unroll = 8;

@@ -1,5 +1,10 @@
-// Dot products where the classes are few: lanes are columns, and a row is used as it is read. Nothing is turned, and
-// the sums across lanes, a dozen for a row, cost little where rows are long.
+// Pass 2, direct kernel: dot products of rows with class centres for few classes (at most max_direct) and long rows:
+//   dot (rows, K) = V (rows, width) A (K, width)^T, v = x - base, A = -2 (m_c - g), K even.
+//
+// Blocking: SIMD lanes are columns, so rows are used as they are loaded, without a transpose. A register block has
+// direct_rows rows by K + 1 accumulator vectors (K dot products and the squared norm). A tile of direct_columns columns
+// of all centres stays in L1. The K + 1 horizontal sums at the end of a tile cost little if rows are long.
+// Threads: none here; each thread has its own rows (class_scores_cpu.cpp).
 #pragma once
 
 #include "rows_lanes.inl"
@@ -8,13 +13,12 @@ namespace ncharness {
 namespace {
 
 template <class T>
-constexpr int64_t direct_columns =
-    32 * lanes<T>;                               // at a time: so much of a dozen centres lies in the first-level cache
-constexpr int direct_rows = LANES == 8 ? 2 : 1;  // that a dozen sums each leave registers for
+constexpr int64_t direct_columns = 32 * lanes<T>;  // column tile: this much of 12 centres fits L1
+constexpr int direct_rows = LANES == 8 ? 2 : 1;    // register blocking: 13 accumulators for each of these rows fit
 
-constexpr int rows_ahead = 6;  // are fetched into the second-level cache
+constexpr int rows_ahead = 6;  // prefetch distance (into L2), in rows
 
-// The first `left` columns of a vector, and zeros.
+// Loads the last `left` columns of a row; the other lanes are 0.
 template <class T, class In>
 inline Vec<T> part_of(const In* row, int64_t left) {
   Vec<T> v = {};
@@ -22,9 +26,10 @@ inline Vec<T> part_of(const In* row, int64_t left) {
   return v;
 }
 
-// sums[r][0 .. K) = v . centre k, sums[r][K] = ||v||^2 over `width` columns of R rows; v = row - base. Bases are padded
-// with zeros to whole vectors, centres are [vector of columns][K][lanes]. Rows lie `row_stride` apart, bases and sums
-// have room for whole vectors.
+// Scores direct_rows rows over `width` columns. With v = row - base: sums[r][k] = v . centre k for k < K, and
+// sums[r][K] = ||v||^2. Layouts: rows are `row_stride` elements apart; centres are [vector of columns][K][lanes]; bases
+// are padded with zeros to whole vectors; sums[r] has room for whole vectors. OwnBase: each row has its own base, with
+// its rounding error in `rest`.
 template <class In, class T, bool OwnBase, int K>
 void direct(const In* row, int64_t row_stride, const T* const* base, const T* const* rest, const T* centres,
             int64_t width, T* const* sums) {
@@ -50,6 +55,7 @@ void direct(const In* row, int64_t row_stride, const T* const* base, const T* co
     for (int r = 0; r < R; ++r) acc[r][K] += v[r] * v[r];
   };
   int64_t j = 0;
+  // The first 1/R of the columns prefetches the first later row, and so on: one sequential stream of prefetches.
   for (int r = 0; r < R; ++r) {
     const In* ahead = row + (r + rows_ahead) * row_stride;
     const int64_t until = (r + 1) * (width / n) / R * n;
@@ -84,6 +90,7 @@ template <class In, class T>
 using Direct = void (*)(const In* row, int64_t row_stride, const T* const* base, const T* const* rest, const T* centres,
                         int64_t width, T* const* sums);
 
+// The direct kernel for an even number of classes from 2 to 12.
 template <class In, class T, bool OwnBase>
 Direct<In, T> direct_of(int64_t n_classes) {
   constexpr Direct<In, T> of[] = {direct<In, T, OwnBase, 2>, direct<In, T, OwnBase, 4>,  direct<In, T, OwnBase, 6>,

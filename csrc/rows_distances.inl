@@ -1,5 +1,10 @@
-// Squared distances between rows of float64, by differences: the expansion into a matrix product loses close rows in
-// the norms of distant ones.
+// Squared distances between two sets of float64 rows:
+//   out (n_a, n_b), out[i][k] = sum over columns j of (a[i][j] - b[k][j])^2.
+// Differences are squared directly. The expansion ||a||^2 - 2 a . b + ||b||^2 (a GEMM) would lose small distances to
+// cancellation if the norms are large.
+//
+// Blocking: tiles of 512 columns; four rows of a at a time against one row of b. A column tile of a stays in L1 while
+// all rows of b are visited. Threads: none here; callers split the rows.
 #pragma once
 
 #include "rows_lanes.inl"
@@ -7,10 +12,10 @@
 namespace ncharness {
 namespace {
 
-// out[r * out_stride] += ||a_r - b||^2 over `width` columns; rows of a lie `stride` apart.
+// out[r * out_stride] += ||a_r - b||^2 over `width` columns, for R rows of a that are `stride` elements apart.
 template <int R>
 void add_distances(const double* a, int64_t stride, const double* b, int64_t width, double* out, int64_t out_stride) {
-  constexpr int chains = 4 / R;  // of additions, as many in all as their latency asks for
+  constexpr int chains = 4 / R;  // accumulators per row: 4 independent ones in all, to hide the latency of the FMA
   Wide acc[R][chains] = {};
   const auto add = [&](int64_t j, int chain) {
     const Wide to = load_as<Wide>(b + j);
@@ -36,7 +41,7 @@ void add_distances(const double* a, int64_t stride, const double* b, int64_t wid
   }
 }
 
-// out (n_a, n_b). A tile of columns of a stays in the first-level cache while b goes by.
+// out (n_a, n_b) = squared distances of the rows of a (n_a, d) and b (n_b, d), both contiguous.
 void distances(const double* a, int64_t n_a, const double* b, int64_t n_b, int64_t d, double* out) {
   constexpr int64_t tile = 512;
   for (int64_t i = 0; i < n_a * n_b; ++i) out[i] = 0;

@@ -1,4 +1,8 @@
-// The Gram of residual scores over a block of rows, in float64.
+// Gram of residual scores over a block of rows, in float64: gram (C, C) += T^T T for scores T (rows, C). Only the upper
+// triangle (and some entries below the diagonal) is computed. C counts the active classes.
+//
+// Blocking: register blocks of 8 classes (AVX-512) or 4 classes by two vectors of classes. Each block visits all rows.
+// Threads: none here; each thread has its own Gram (class_scores_cpu.cpp).
 #pragma once
 
 #include "rows_lanes.inl"
@@ -6,7 +10,7 @@
 namespace ncharness {
 namespace {
 
-// gram[i][j] += sum over rows t[row][i] t[row][j] for R classes i and two vectors of classes j.
+// Register block: gram[i][j] += sum over rows of ti[row][i] tj[row][j], for R classes i and two vectors of classes j.
 template <int R>
 void gram_block(const double* ti, const double* tj, int64_t rows, int64_t stride, double* gram, int64_t gram_stride) {
   Wide acc[R][2];
@@ -23,9 +27,10 @@ void gram_block(const double* ti, const double* tj, int64_t rows, int64_t stride
     for (int k = 0; k < 2; ++k) store(gram + r * gram_stride + k * LANES, acc[r][k]);
 }
 
-// The upper triangle at least; t (rows, stride), stride a multiple of 2 LANES, filled up with zeros.
+// gram (n_classes, stride) += t^T t, at least its upper triangle. t (rows, stride) is padded with zeros; stride is a
+// multiple of 2 LANES.
 inline void add_gram(const double* t, int64_t rows, int64_t n_classes, int64_t stride, double* gram) {
-  constexpr int group = LANES == 8 ? 8 : 4;  // with two vectors, what fits the registers
+  constexpr int group = LANES == 8 ? 8 : 4;  // 2 x group accumulators fit the registers
   for (int64_t i = 0; i < n_classes; i += group)
     for (int64_t j = i / (2 * LANES) * (2 * LANES); j < stride; j += 2 * LANES)
       gram_block<group>(t + i, t + j, rows, stride, gram + i * stride + j, stride);

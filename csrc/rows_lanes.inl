@@ -1,8 +1,10 @@
-// Vectors of LANES doubles, or as many bytes of floats (a GCC and Clang extension, lowered to whatever the target
-// has): loading every input type, and turning rows into lanes.
+// SIMD primitives of the row kernels: vector types, converting loads of every dtype, horizontal sums, transposes.
 //
-// Nothing in these files may call an inline function of the standard library: the linker keeps one copy of those, and
-// it must not be the one compiled for a processor that is not there.
+// A vector holds LANES doubles or 2 LANES floats. Vectors are a GCC and Clang extension; the compiler lowers them to
+// the instructions of the target.
+//
+// No rows*.inl file may call an inline function of the standard library. The linker keeps a single copy of such a
+// function, which may be compiled for an instruction set that the processor lacks.
 #pragma once
 
 #ifdef __F16C__
@@ -17,10 +19,11 @@ namespace ncharness {
 namespace {
 
 constexpr int vector_bytes = LANES * 8;
+// Elements of type T per vector.
 template <class T>
 constexpr int lanes = vector_bytes / static_cast<int>(sizeof(T));
 
-// Elements of 16 bits: float16 and bfloat16.
+// 16-bit elements: Half is float16, Brain is bfloat16.
 struct Half {
   uint16_t bits;
 };
@@ -33,9 +36,9 @@ struct VectorOf {
 };
 template <class T, int N = lanes<T>>
 using Vec = typename VectorOf<T, N>::type;
-using Wide = Vec<double>;
+using Wide = Vec<double>;  // `wide` in this file: a vector of doubles
 
-// At any address.
+// Unaligned load and store.
 template <class V>
 inline V load_as(const void* p) {
   V v;
@@ -47,14 +50,15 @@ inline void store(T* p, Vec<T> v) {
   __builtin_memcpy(p, &v, sizeof(v));
 }
 
-// N elements as float32 or float64, exactly.
+// Load N elements and convert them to float32. The conversion is exact.
 template <int N>
 inline Vec<float, N> to_float(const float* p) {
   return load_as<Vec<float, N>>(p);
 }
+// Load N 16-bit elements and extend them to 32 bits.
 template <int N>
 inline Vec<uint32_t, N> bits_of(const void* p) {
-  // GCC 12 would widen by halves.
+  // Intrinsics, because GCC 12 splits the generic conversion into two half vectors.
 #ifdef __AVX512F__
   if constexpr (N == 16) return (Vec<uint32_t, N>)_mm512_maskz_cvtepu16_epi32(0xffff, load_as<__m256i>(p));
 #endif
@@ -76,30 +80,33 @@ inline Vec<float, N> to_float(const Half* p) {
   if constexpr (N == 8) return (Vec<float, N>)_mm256_cvtph_ps(load_as<__m128i>(p));
   if constexpr (N == 4) return (Vec<float, N>)_mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 #endif
-  // The bits, moved into place, make a float with an exponent too small by 112; infinities and NaNs need 112 more.
+  // Portable conversion. The shift moves exponent and mantissa to their float32 positions. The exponent biases differ
+  // by 127 - 15 = 112, hence the factor 2^112. For infinities and NaNs the exponent is set to all ones.
   const auto bits = bits_of<N>(p);
   const auto magnitude = (bits & 0x7fffu) << 13;
   auto scaled = (Vec<uint32_t, N>)((Vec<float, N>)magnitude * 0x1p112f);
   scaled |= (Vec<uint32_t, N>)(magnitude >= (0x7c00u << 13)) & 0x7f800000u;
   return (Vec<float, N>)(scaled | ((bits & 0x8000u) << 16));
 }
+// Load LANES elements and convert them to float64. The conversion is exact.
 template <class In>
 inline Wide to_wide(const In* p) {
 #ifdef __AVX512F__
-  return (Wide)_mm512_maskz_cvtps_pd(0xff, (__m256)to_float<LANES>(p));  // GCC 12 would convert by halves
+  return (Wide)_mm512_maskz_cvtps_pd(0xff, (__m256)to_float<LANES>(p));  // GCC 12 would split it in two
 #else
   return __builtin_convertvector(to_float<LANES>(p), Wide);
 #endif
 }
 inline Wide to_wide(const double* p) { return load_as<Wide>(p); }
 
+// Load one vector in the type of the scores: float32, or float64 for float64 features.
 template <class In>
 inline Vec<float> to_scored(const In* p) {
   return to_float<lanes<float>>(p);
 }
 inline Wide to_scored(const double* p) { return load_as<Wide>(p); }
 
-// Keeps a vector that is used several times from being loaded as often.
+// Forces v into a register. Without it, the compiler may repeat the load of v at each of its uses.
 template <class T>
 inline void in_register(Vec<T>& v) {
 #ifdef __x86_64__
@@ -109,7 +116,7 @@ inline void in_register(Vec<T>& v) {
 #endif
 }
 
-// One element.
+// Value of one element, as float64 or float32.
 inline double value(const double* p) { return *p; }
 inline float value(const float* p) { return *p; }
 template <class In>
@@ -118,6 +125,7 @@ inline float value(const In* p) {
   return to_float<4>(four)[0];
 }
 
+// Horizontal sum of a vector, lane by lane.
 template <class V>
 inline auto total(V v) {
   auto sum = v[0];
@@ -125,7 +133,7 @@ inline auto total(V v) {
   return sum;
 }
 
-// a0 b0 a1 b1 ... of the first halves of a and b, or of the second.
+// Interleaves half vectors: a0 b0 a1 b1 ... First = 0: the lower halves; First = lanes / 2: the upper halves.
 template <class T, int First, int... I>
 inline Vec<T> interleave(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
   constexpr int n = lanes<T>;
@@ -137,7 +145,7 @@ inline Vec<T> interleave(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
 #endif
 }
 
-// The totals of as many vectors as a vector has lanes, in order.
+// Horizontal sums of lanes<T> vectors: lane i of the result is the sum of vectors[i].
 template <class T>
 inline Vec<T> totals(const Vec<T>* vectors) {
   constexpr int n = lanes<T>;
@@ -153,7 +161,7 @@ inline Vec<T> totals(const Vec<T>* vectors) {
   return v[0];
 }
 
-// Row r of the square becomes column r, by perfect shuffles.
+// Transposes a square of lanes<T> x lanes<T> elements in registers, in log2(lanes<T>) rounds of perfect shuffles.
 template <class T>
 inline void transpose(Vec<T> (&square)[lanes<T>]) {
   constexpr int n = lanes<T>;

@@ -1,5 +1,10 @@
-// Dot products where the classes are many: rows are turned into lanes, one row each, and multiplied with the centres
-// panel by panel, all in registers but for a broadcast a product.
+// Pass 2, panel kernel: dot products of rows with class centres for many classes. This is a GEMM micro-kernel:
+//   dot (rows, K) = V (rows, width) A (width, K), v = x - base, A = -2 (m_c - g), for a panel of K <= CLASSES classes.
+//
+// Blocking: a group of 2 lanes<T> rows is transposed to v[column][row] (turn), so that each SIMD lane holds one row.
+// The micro-kernel (dots) keeps 2 x K accumulator vectors in registers. Per column it loads two vectors of rows and
+// broadcasts K centre elements. Tiles have tile_columns columns, so that the tile of a group fits L1.
+// Threads: none here; each thread has its own rows (class_scores_cpu.cpp).
 #pragma once
 
 #include "rows_lanes.inl"
@@ -8,17 +13,17 @@ namespace ncharness {
 namespace {
 
 template <class T>
-constexpr int group_rows = 2 * lanes<T>;  // turned and multiplied together
+constexpr int group_rows = 2 * lanes<T>;  // rows in a group, transposed and multiplied together
 
-// Rows whose columns are scored next, to be fetched into the second-level cache while others are worked on: memory is
-// slow enough that both must go on at the same time.
+// Data to prefetch into L2 while the current tile is multiplied, so that memory loads overlap with arithmetic.
 struct Ahead {
-  const char* row;  // null: nothing
-  int64_t stride;   // in bytes
-  int64_t lines;    // of every row
+  const char* row;  // first row; null: nothing to prefetch
+  int64_t stride;   // bytes between rows
+  int64_t lines;    // cache lines per row
   int64_t rows;
 };
 
+// Issues the prefetches of an Ahead, one cache line per call of next(), row by row.
 class Fetch {
  public:
   explicit Fetch(const Ahead& ahead) : row_(ahead.row), stride_(ahead.stride), lines_(ahead.lines), rows_(ahead.rows) {}
@@ -37,7 +42,9 @@ class Fetch {
   int64_t stride_, lines_, rows_, line_ = 0;
 };
 
-// v[j][lane] = row[lane][from + j] - base for one vector of rows; norm_sq of them is added to.
+// Transposes a column tile of lanes<T> rows and subtracts the base: v[j][lane] = row[lane][from + j] - base[from + j]
+// for j in [0, width). norm_sq (lanes<T>,) += the squared norm of the tile. OwnBase: each row has its own base (with
+// the Gram), given by bases[lane].
 template <class In, class T, bool OwnBase>
 void turn(const In* const* rows, const int32_t* bases, const CentreView<T>& c, int64_t from, int64_t width,
           Fetch& fetch, T* v, T* norm_sq) {
@@ -83,7 +90,8 @@ void turn(const In* const* rows, const int32_t* bases, const CentreView<T>& c, i
   store(norm_sq, load_as<Vec<T>>(norm_sq) + ((norm[0] + norm[1]) + (norm[2] + norm[3])));
 }
 
-// keys[k][lane] (+)= sum over columns of v[j][lane] * panel[j][k].
+// Micro-kernel: keys[k][lane] = sum over columns j of v[j][lane] * panel[j][k] for a group of rows and a panel of K
+// classes. `add`: adds to keys, for column tiles after the first.
 template <class T, int K>
 void dots(const T* v, const T* panel, int64_t width, bool add, const Ahead& ahead, T* keys) {
   constexpr int n = lanes<T>;
@@ -110,6 +118,7 @@ void dots(const T* v, const T* panel, int64_t width, bool add, const Ahead& ahea
 template <class T>
 using Dots = void (*)(const T* v, const T* panel, int64_t width, bool add, const Ahead& ahead, T* keys);
 
+// Micro-kernels by the number of classes in the panel.
 template <class T>
 struct DotsOf {
   Dots<T> of[CLASSES + 1];

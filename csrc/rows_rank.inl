@@ -1,5 +1,11 @@
-// From keys to the nearest class: the least of a row's keys, or where two are too close for the arithmetic that made
-// them, the least of its distances in float64.
+// Pass 2, ranking: the nearest class of each row from its keys,
+//   key[c] = ||m_c - base||^2 - 2 v . (m_c - g),  nearest = argmin over c of key[c].
+// The rounding error of a key is at most half of margin = offset + slope ||v|| (class_scores_cpu.cpp). If the two
+// smallest keys of a row differ by more than the margin, the argmin is certain. Otherwise the squared distances to the
+// candidates, ||x - m_c||^2, are computed in float64 and decide; the lowest index wins ties.
+//
+// Blocking: one vector of rows at a time (a SIMD lane is a row), over one block of classes; the best class is carried
+// from block to block. Threads: none here; each thread has its own rows (class_scores_cpu.cpp).
 #pragma once
 
 #include "rows_panels.inl"
@@ -7,6 +13,7 @@
 namespace ncharness {
 namespace {
 
+// ||row - mean||^2 over d columns, in float64.
 template <class In>
 double sq_distance(const In* row, const double* mean, int64_t d) {
   Wide sum = {};
@@ -22,36 +29,38 @@ double sq_distance(const In* row, const double* mean, int64_t d) {
   return total(sum);
 }
 
-// Of what is smaller the square is not accurate.
+// The square of a smaller number may underflow and be inaccurate.
 template <class T>
 constexpr T smallest_square = static_cast<T>(sizeof(T) == 4 ? 0x1p-62 : 0x1p-510);
 
-// The best class so far of a row, over the blocks of classes: its position among the active, its key.
+// Best class of a row over the blocks of classes so far.
 template <class T>
 struct Best {
-  int64_t at;  // -1: none
+  int64_t at;  // index among the active classes; -1: none yet
   T key;
 };
 
 template <class In, class T>
 struct Ranker {
   const CentreView<T>& c;
-  int64_t from, to;  // the block of classes
-  const T* keys;     // of a group: [class of the block][lane]
-  const T* bias[group_rows<T>];
+  int64_t from, to;              // the block of classes, as indices among the active classes
+  const T* keys;                 // [class of the block][row of the group]: dot products, without the bias
+  const T* bias[group_rows<T>];  // for each row of the group, ||m_c - base||^2 of its base
 
   T key(int64_t k, int lane) const { return bias[lane][k] + keys[(k - from) * group_rows<T> + lane]; }
 
+  // Squared distance of a row to active class k, in float64.
   double distance(const In* row, int64_t k) const { return sq_distance(row, c.mean + c.active[k] * c.d, c.d); }
 
-  // Exact among the classes of the block that may be nearest; comparisons are such that NaN counts as "may be".
+  // The nearest class by float64 distances, among the classes of the block whose key is at most `limit`. A NaN key
+  // counts as a candidate. Returns -1 if there is no candidate with a finite distance.
   int64_t nearest_of_close(const In* row, int lane, T limit) const {
     int64_t nearest = -1;
     double least = __builtin_inf();
     for (int64_t k = from; k < to; ++k) {
       if (key(k, lane) > limit) continue;
       const double here = distance(row, k);
-      if (here != here) return -1;  // means are finite, so the row is not
+      if (here != here) return -1;  // NaN: the means are finite, so the row is not
       if (here < least) {
         least = here;
         nearest = k;
@@ -60,7 +69,8 @@ struct Ranker {
     return nearest;
   }
 
-  // `best` after this block, of which `at` has the least key and `clear` says that no other is near it.
+  // Updates `best` with the result of this block. `at` has the smallest key of the block, `least`. `clear`: the second
+  // smallest key is larger by more than the margin, so `at` is certain within the block.
   void settle(const In* row, int lane, int64_t at, T least, bool clear, T margin, Best<T>& best) const {
     if (best.at >= 0 && least > best.key + margin) return;
     if (!clear) {
@@ -72,13 +82,14 @@ struct Ranker {
     best = {at, least};
   }
 
-  // One vector of rows; lanes from `used` on hold no row.
+  // Ranks one vector of rows, starting at row `first_lane` of the group. Only the first `used` lanes hold rows.
   void rank(const In* const* rows, const T* norm_sq, int first_lane, int used, Best<T>* best) const {
     constexpr int n = lanes<T>;
     using Int = decltype(Vec<T>{} < Vec<T>{});
     using I = decltype(total(Int{}));
     Vec<T> least = Vec<T>{} + static_cast<T>(__builtin_inf()), second = least;
     Int at = {};
+    // Finds the smallest and the second smallest key of each lane.
     const auto consider = [&](int64_t k, Vec<T> of) {
       const Vec<T> here = load_as<Vec<T>>(keys + (k - from) * group_rows<T> + first_lane) + of;
       const Int less = here < least;
@@ -97,6 +108,7 @@ struct Ranker {
     } else {
       for (int64_t k = from; k < to; ++k) consider(k, Vec<T>{} + c.bias[k]);
     }
+    // clear: gap > slope ||v||, compared as squares to avoid a square root per lane.
     const Vec<T> gap = (second - least) - c.offset;
     const Vec<T> reach = load_as<Vec<T>>(norm_sq + first_lane) * (c.slope * c.slope);
     const Int clear = (gap > smallest_square<T>)&(gap * gap > reach);

@@ -1,12 +1,23 @@
-// Pass 2 over a range of rows: blocks of rows against blocks of classes, tile by tile of columns.
+// Pass 2 over a range of rows in one thread. Rows x (n, d), C active class means m_c (d,), g = the mean of the m_c:
+//   dot (n, C) = -2 v . (m_c - g) with v = x - b for a base b of the row;
+//   key (n, C) = ||m_c - b||^2 + dot, nearest (n,) = argmin over c of key (rows_rank.inl).
+// With the Gram, b is the mean of the row's class y:
+//   t (n, C) = -dot / 2, gram (C, C) += t^T t (rows_gram.inl), directional[y][c] += (t_c - t_y)^2.
+// Products are computed in T: float32, or float64 for float64 features. The Gram is accumulated in float64.
 //
-// Versions, in reads of the matrix (n = 200k, d = 512, C = 10, float32, one thread, AVX-512, while it was built):
-//   1.95  rows turned into lanes and multiplied with panels of centres in float32, close rows decided in float64
-//   1.60  the next tile fetched meanwhile: reading and multiplying had waited for each other
-//   1.36  few classes: products straight from the rows, nothing turned (rows_direct.inl); fetched into the second-level
-//         cache, which holds up fewer loads than into the first (1.75)
-// A bare loop of ten products on every line of contiguous memory takes 1.13 there: a core has only so many lines under
-// way. With C = 100 panels run at 130 of the 154 GFLOP/s that a large product reaches.
+// Blocking, from the outside in: blocks of `groups` row groups (2 lanes<T> rows each); blocks of at most block_classes
+// classes, or all classes with the Gram; tiles of columns; panels of classes; row groups. The products of a tile use
+// the panel kernel (rows_panels.inl) or, for few classes, the direct kernel (rows_direct.inl).
+// Threads: each thread has a range of rows and its own scratch, Gram and directional sums (class_scores_cpu.cpp).
+//
+// Versions. The number is the run time divided by the time of one read of the matrix (n = 200k, d = 512, C = 10,
+// float32, one thread, AVX-512, measured during development):
+//   1.95  rows transposed and multiplied with panels of centres in float32; near ties decided in float64
+//   1.60  prefetch of the next tile during the products; before, loads and arithmetic did not overlap
+//   1.36  direct kernel for few classes (rows_direct.inl), without a transpose, with prefetch into L2 (prefetch into
+//         L1 delays more loads: 1.75)
+// A bare loop with ten products per cache line of contiguous memory takes 1.13: the number of outstanding cache line
+// loads of a core is limited. With C = 100 the panel kernel reaches 130 GFLOP/s, of the 154 GFLOP/s of a large GEMM.
 #pragma once
 
 #include "rows_direct.inl"
@@ -17,6 +28,7 @@
 namespace ncharness {
 namespace {
 
+// Scores blocks of rows of type In in type T. The pointers are pieces of one scratch buffer.
 template <class In, class T>
 struct Scorer {
   static constexpr int group = group_rows<T>;
@@ -27,18 +39,20 @@ struct Scorer {
   const CentreView<T>& c;
   const RowScores& out;
   int64_t n_panels, panels_per_block, max_classes;
-  T* v;              // [group][column of the tile][lane]
-  T* keys;           // [group][class of the block][lane]
-  T* norm_sq;        // [group][lane]
-  T* sums;           // [lane][16], of direct scores
-  Best<T>* best;     // [group][lane]
-  double* residual;  // [row][gram_stride], for the Gram
+  T* v;              // [group][column of the tile][row]: transposed rows minus base; panel kernel only
+  T* keys;           // [group][class of the block][row]: dot products, without the bias
+  T* norm_sq;        // [group][row]: ||v||^2
+  T* sums;           // [row of the group][16]: results of the direct kernel
+  Best<T>* best;     // [group][row]
+  double* residual;  // [row][gram_stride]: t, for the Gram
 
   const In* row(int64_t i) const { return static_cast<const In*>(x.data) + i * x.row_stride; }
 
+  // Index of the base of row i.
   int32_t base_of(int64_t i) const { return c.base_of ? c.base_of[label_at(y, i)] : 0; }
 
-  // Lanes that are left over repeat the last row, and nothing is made of them.
+  // Row pointers and base indices of the group that starts at row `first`. A partial group repeats the last row; the
+  // results of the repeated rows are not used.
   void group_of(int64_t first, int64_t end, const In** rows, int32_t* bases) const {
     for (int l = 0; l < group; ++l) {
       const int64_t i = first + l < end ? first + l : end - 1;
@@ -47,7 +61,8 @@ struct Scorer {
     }
   }
 
-  // `lone`: the tile is multiplied with one panel.
+  // Transposes a column tile, [from, from + width), of rows [begin, end). `lone`: the tile is multiplied with a single
+  // panel, so half of the prefetches of the next tile are issued here.
   void turn_groups(int64_t begin, int64_t end, int64_t from, int64_t width, const Ahead& ahead, bool lone) const {
     const In* rows[group];
     int32_t bases[group];
@@ -66,16 +81,20 @@ struct Scorer {
     }
   }
 
+  // First class of a panel.
   int64_t class_of(int64_t panel) const { return panel_begin(panel, c.n_active, n_panels); }
 
-  // Half of the rows to come of a group: the first two panels fetch one each. A lone panel leaves the other to be
-  // fetched while rows are turned.
+  // Half of the next tile's rows that correspond to group g: the first half (which = 0) or the second (which = 1). The
+  // prefetches of a group are spread over two steps: its products with the first two panels of the class block. If the
+  // block has a single panel, the second half is prefetched during the transpose. Nothing is prefetched if the next
+  // tile lacks some of these rows.
   static Ahead half_of(const Ahead& ahead, int64_t g, int64_t which) {
     const int64_t half = group / 2, first = g * group + which * half;
     return first + half > ahead.rows ? Ahead{}
                                      : Ahead{ahead.row + first * ahead.stride, ahead.stride, ahead.lines, half};
   }
 
+  // Panel kernel over a column tile: keys of all row groups against panels [panel_from, panel_to).
   void score_tile(int64_t n_groups, int64_t panel_from, int64_t panel_to, int64_t from, int64_t width,
                   const Ahead& ahead) const {
     for (int64_t p = panel_from; p < panel_to; ++p) {
@@ -88,7 +107,8 @@ struct Scorer {
     }
   }
 
-  // Keys and norms of group g, rows [begin, end), over a tile, without turning it.
+  // Direct kernel over a column tile: keys and norms of group g, which has rows [begin, end). The results are
+  // transposed to the layout of the panel kernel.
   void score_direct(int64_t begin, int64_t end, int64_t g, int64_t from, int64_t width) const {
     constexpr int n = lanes<T>, R = direct_rows, room = 16;
     const int64_t n_classes = direct_classes(c.n_active), slots = (n_classes + n) / n * n;
@@ -117,7 +137,8 @@ struct Scorer {
       }
   }
 
-  // The next tile of the same rows, or the first one of the rows after them.
+  // The data to prefetch: the next column tile of the same rows or, after the last tile, the first tile of the next
+  // rows.
   Ahead ahead_of(int64_t begin, int64_t end, int64_t last, int64_t from) const {
     int64_t first = begin, column = from + tile_columns;
     if (column >= c.d) {
@@ -130,6 +151,7 @@ struct Scorer {
             last - first};
   }
 
+  // Updates the best class of rows [begin, end) with classes [class_from, class_to).
   void rank_groups(int64_t begin, int64_t end, int64_t class_from, int64_t class_to) const {
     const In* rows[group];
     int32_t bases[group];
@@ -146,7 +168,8 @@ struct Scorer {
     }
   }
 
-  // keys are -2 t; rows of a class without a finite mean have no residual.
+  // Adds rows [begin, end) to the Gram and the directional sums. The keys hold -2 t here, without the bias. Rows of a
+  // class without a finite mean contribute 0.
   void add_residuals(int64_t begin, int64_t end) const {
     constexpr int n = lanes<T>;
     const int64_t m = c.n_active, stride = gram_stride(m, LANES);
@@ -178,6 +201,8 @@ struct Scorer {
     add_gram(residual, end - begin, m, stride, out.gram);
   }
 
+  // Scores one block of rows, [begin, end), against all classes. `last`: end of the thread's rows, which limits
+  // prefetches.
   void score_block(int64_t begin, int64_t end, int64_t last) const {
     const int64_t n_groups = (end - begin + group - 1) / group;
     for (int64_t i = 0; i < n_groups * group; ++i) best[i] = {-1, 0};
@@ -204,6 +229,7 @@ struct Scorer {
   }
 };
 
+// Divides the scratch buffer and scores rows [begin, end) block by block.
 template <class In, class T>
 void score_rows(const Matrix& x, const Labels& y, int64_t begin, int64_t end, const CentreView<T>& c, int64_t groups,
                 double* scratch, const RowScores& out) {

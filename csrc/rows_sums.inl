@@ -1,11 +1,20 @@
-// Pass 1 over a range of rows: sums and sums of squares of x - origin by class, in float64.
+// Pass 1 over a range of rows in one thread. For x (rows, d) with labels y and an origin o_c (d,) of each class:
+//   count (C,) += number of rows, sum (C, d) = sum (x - o_c), sum_sq (C,) = sum ||x - o_c||^2, all sums in float64.
+// Scatter and mean follow from these: mean = o_c + sum / count, scatter = sum_sq - ||sum||^2 / count.
 //
-// Versions, in reads of the matrix (n = 200k, d = 512, C = 10, float32, one thread, AVX-512, while it was built):
-//   1.75  rows as they come, the sums of ten classes in the second-level cache
-//   1.20  rows sorted by class in chunks, four of a class at a time, the next four fetched meanwhile
-//   1.17  float32 converted by whole vectors, where GCC 12 did it by halves
-//   1.10  rows fetched into the second-level cache, further ahead
-// and for d = 25,600, from 1.68 to 1.12: a tile of columns at a time.
+// Blocking: a counting sort orders a chunk of rows by class. The rows of a class are processed in groups of four, in
+// tiles of 1024 columns. Origin and sum of a tile, 8 KiB each, stay in L1 from group to group. Later rows are
+// prefetched into L2. If the sums of all classes fit L1, or there are more classes than rows, the rows are processed in
+// their given order (class_stats_cpu.cpp decides).
+// Threads: class_stats_cpu.cpp calls this for a range of rows or a range of columns per thread.
+//
+// Versions. The number is the run time divided by the time of one read of the matrix (n = 200k, d = 512, C = 10,
+// float32, one thread, AVX-512, measured during development):
+//   1.75  rows in their given order, sums of ten classes in L2
+//   1.20  rows sorted by class in chunks, groups of four rows of a class, prefetch of the next four rows
+//   1.17  float32 converted in whole vectors, where GCC 12 used two half vectors
+//   1.10  prefetch into L2, further ahead
+// For d = 25,600: from 1.68 to 1.12 with tiles of columns.
 #pragma once
 
 #include "rows_lanes.inl"
@@ -13,7 +22,8 @@
 namespace ncharness {
 namespace {
 
-// What is not finite in the first row of a class would, as its origin, poison every later row.
+// First row of class c in this call: clears its sums and, unless the class has earlier rows, makes the row its origin.
+// Non-finite elements become 0 in the origin, so that x - origin stays finite for the finite elements of later rows.
 template <class In>
 void open_class(const In* row, int64_t d, int64_t c, const RowSums& out) {
   double* origin = out.origin + c * out.stride;
@@ -31,7 +41,7 @@ void open_class(const In* row, int64_t d, int64_t c, const RowSums& out) {
   }
 }
 
-// mean += share * sum over d columns; returns sum . (share * sum).
+// mean (d,) += share * sum (d,). Returns the dot product sum . (share * sum).
 double shift_mean(const double* sum, double share, int64_t d, double* mean) {
   Wide shift_sq[4] = {};
   const auto add = [&](int64_t j, int chain) {
@@ -53,14 +63,15 @@ double shift_mean(const double* sum, double share, int64_t d, double* mean) {
   return total((shift_sq[0] + shift_sq[1]) + (shift_sq[2] + shift_sq[3])) + rest;
 }
 
-constexpr int64_t bytes_ahead = 16384;  // of the matrix are fetched into the second-level cache before their turn
+constexpr int64_t bytes_ahead = 16384;  // prefetch distance (into L2), in bytes of the matrix
 
-// R rows of one class; `ahead` are columns of the same number that come later.
+// Adds R rows of one class: sum (d,) += sum of x - origin, sum_sq (LANES,) += partial sums of ||x - origin||^2.
+// `ahead`: R pointers to the data that is needed later; d elements of each are prefetched into L2.
 template <int R, class In>
 __attribute__((always_inline)) inline void sum_group(const In* const* rows, const In* const* ahead, int64_t d,
                                                      const double* origin, double* sum, double* sum_sq) {
   constexpr int columns = 64 / sizeof(In) > LANES ? 64 / sizeof(In) : LANES, vectors = columns / LANES;
-  constexpr int chains = 4;  // of additions, as many as their latency asks for
+  constexpr int chains = 4;  // independent accumulators, to hide the latency of the FMA
   Wide square[chains] = {};
   const auto add = [&](int64_t j, int v) {
     const Wide from = load_as<Wide>(origin + j);
@@ -89,8 +100,8 @@ __attribute__((always_inline)) inline void sum_group(const In* const* rows, cons
   store(sum_sq, load_as<Wide>(sum_sq) + ((square[0] + square[1]) + (square[2] + square[3])));
 }
 
-// Rows order[0], ... order[n - 1] of one class; `last` is where the chunk's order ends. A tile of columns at a time, so
-// that its sums stay in the first-level cache from one group of rows to the next.
+// Adds rows order[0], ... order[n - 1] of chunk x, all of class c. `last` points behind the last entry of the chunk's
+// order. Works in tiles of columns, so that sum and origin of a tile stay in L1 from one group of rows to the next.
 template <class In>
 void sum_run(const In* x, int64_t row_stride, int64_t d, const int32_t* order, int64_t n, const int32_t* last,
              int64_t c, const RowSums& out) {
@@ -107,7 +118,8 @@ void sum_run(const In* x, int64_t row_stride, int64_t d, const int32_t* order, i
     if (!out.sum) __builtin_memset(passing, 0, static_cast<size_t>(width) * sizeof(double));
     const int64_t distance = bytes_ahead / (group * width * static_cast<int64_t>(sizeof(In))) * group + group;
     const auto row = [=](int64_t i) { return x + order[i] * row_stride + from; };
-    // Behind the run's last row come its next columns, or the rows of the next class.
+    // Address to prefetch for row i. Behind the last row of the class it is the next column tile of the same rows;
+    // behind the last tile it is the rows of the next class in the chunk.
     const auto later = [=](int64_t i) {
       if (i < n) return row(i);
       if (from + tile < d) return row(i - n < n ? i - n : 0) + tile;
@@ -130,6 +142,7 @@ void sum_run(const In* x, int64_t row_stride, int64_t d, const int32_t* order, i
   }
 }
 
+// Adds rows [begin, end) in their given order. Needs out.sum.
 template <class In>
 void sum_in_order(const In* x, int64_t row_stride, int64_t d, const Labels& y, int64_t begin, int64_t end,
                   const RowSums& out) {
@@ -142,7 +155,8 @@ void sum_in_order(const In* x, int64_t row_stride, int64_t d, const Labels& y, i
   }
 }
 
-// Rows of one class are taken together, so that its sums, too many for the first-level cache, are fetched once.
+// Adds rows [begin, end), sorted by class within chunks of out.chunk_rows. For use if the sums of all classes do not
+// fit L1: sorting loads the sums of each class once per chunk rather than once per row.
 template <class In>
 void sum_by_class(const In* x, int64_t row_stride, int64_t d, const Labels& y, int64_t n_classes, int64_t begin,
                   int64_t end, const RowSums& out) {
@@ -151,7 +165,7 @@ void sum_by_class(const In* x, int64_t row_stride, int64_t d, const Labels& y, i
     for (int64_t c = 0; c <= n_classes; ++c) out.start[c] = 0;
     for (int64_t i = 0; i < rows; ++i) ++out.start[label_at(y, from + i) + 1];
     for (int64_t c = 0; c < n_classes; ++c) out.start[c + 1] += out.start[c];
-    // Afterwards start[c] is where class c ends.
+    // After this loop, start[c] is the end of class c.
     for (int64_t i = 0; i < rows; ++i) out.order[out.start[label_at(y, from + i)]++] = static_cast<int32_t>(i);
     for (int64_t c = 0, first = 0; c < n_classes; first = out.start[c++])
       if (out.start[c] > first)
