@@ -59,6 +59,7 @@ void py_measure(const Features& features, const Classes& classes, int64_t n_clas
   check_label(bad, y, n_classes);
 }
 
+// `wide`: the features to be scored are float64.
 std::unique_ptr<Centres> py_centres(uintptr_t mean, int64_t n_classes, int64_t d, bool wide, bool gram, int threads) {
   check_sizes(n_classes, d, threads);
   check(mean != 0, "mean: the address is null");

@@ -46,7 +46,8 @@ void py_stats(const Features& features, const Classes& classes, int64_t n_classe
   Pass(x, y, n_classes, of, scratch, stream_at(stream));
 }
 
-// The result keeps the address of the means, so they must stay valid for as long as the centres are used.
+// The result keeps the address of the means, so they must stay valid for as long as the centres are used. `wide`: the
+// features are float64.
 cuda::Centres centres(uintptr_t mean, int64_t n_classes, int64_t d, bool wide, bool gram, const Memory& memory) {
   check_sizes(n_classes, d, 1);
   check(mean != 0, "mean: the address is null");

@@ -1,13 +1,21 @@
-// The class-distance normalised variance on a CUDA device, in float64, without a table of C x C.
+// Class-distance normalised variance on a CUDA device, in float64. For count (C,), mean (C, d), scatter (C,):
+//   value = mean over pairs i < j of classes with rows of (V_i + V_j) / (2 ||m_i - m_j||^2), V = scatter / count.
+// No C x C table is stored.
+//
+// Launch shapes; blocks have 256 threads (8 warps) and 64 bytes of static shared memory (block_sum):
+//   sum_pairs  grid ceil(C / 4): one block sums the pairs of 4 classes with all later classes. Each warp takes every
+//              eighth later class; its lanes read consecutive columns (coalesced loads).
+//   average    grid 1: adds up the sums of all blocks, in a fixed order.
+// Speed: see the benchmarks, once they have been run on a GPU.
 #include "launch.cuh"
 
 namespace ncharness::cuda {
 namespace {
 
 constexpr int threads = 256;
-constexpr int own = 4;  // classes of a block, each of which is held against all that follow
+constexpr int own = 4;  // classes per block; each is paired with all later classes
 
-// sum[b]: over the pairs of block b's classes with those that follow.
+// sum[b] = sum over the pairs (i, j), i < j, with i among the classes of block b.
 __global__ void __launch_bounds__(threads) sum_pairs(const int64_t* count, const double* mean, const double* scatter,
                                                      int64_t n_classes, int64_t d, double* sum) {
   const int64_t first = static_cast<int64_t>(blockIdx.x) * own, lane = threadIdx.x % warp_lanes;
@@ -36,6 +44,7 @@ __global__ void __launch_bounds__(threads) sum_pairs(const int64_t* count, const
   if (threadIdx.x == 0) sum[blockIdx.x] = total;
 }
 
+// value = sum of all pairs / number of pairs.
 __global__ void __launch_bounds__(threads)
     average(const int64_t* count, int64_t n_classes, int64_t blocks, const double* sum, double* value) {
   double total = 0, filled = 0;
@@ -46,6 +55,7 @@ __global__ void __launch_bounds__(threads)
   if (threadIdx.x == 0) *value = total / (filled * (filled - 1) / 2);
 }
 
+// The workspace: one sum per block of sum_pairs.
 double* take(Pieces& pieces, int64_t n_classes) { return pieces.take<double>(blocks_of(n_classes, own)); }
 
 }  // namespace

@@ -1,22 +1,34 @@
-// Pass 2 on a CUDA device: class means made ready, and the way to the kernels that score rows against them.
+// Pass 2 on a CUDA device: preparation of the class means m_c (d,), c in [0, C), and dispatch to the scoring kernels.
+//   active[c] = m_c is finite; shift (d,) = mean of the first 64 active means, or of all of them with the Gram;
+//   base = shift rounded to S, bias[c] = ||m_c - base||^2, packed (C, d) = -2 (m_c - shift); see Tables in centres.cuh.
+//
+// Launch shapes; all blocks have 256 threads:
+//   find_active   grid C: one block checks one mean. Shared memory: 64 bytes (block_sum).
+//   find_shift    grid ceil(stride / 256): one thread computes one column. Shared memory: none.
+//   pack_centres  grid C, rounded up to a multiple of 128 for the tensor cores: one block fills one row of the tables.
+//                 Shared memory: 64 bytes (block_sum).
+// Scoring: nearest_few.cu, nearest_many.cu (float32 scores and more than 32 classes), residual_gram.cu.
+// Speed: see the benchmarks, once they have been run on a GPU.
 #include "centres.cuh"
 
 namespace ncharness::cuda {
 namespace {
 
 constexpr int threads = 256;
-constexpr int64_t shift_classes = 64;  // whose mean is the common shift: any point near the means will do
+constexpr int64_t shift_classes = 64;  // means in the shift without the Gram: any point near the means will do
 
+// active[c], one block per class. Also clears `reach`.
 template <class S>
 __global__ void __launch_bounds__(threads) find_active(Tables<S> to) {
   const int64_t c = blockIdx.x;
-  double nothing = 0;  // a sum of zeros, or NaN
+  double nothing = 0;  // x - x is 0 for a finite x, else NaN
   for (int64_t j = threadIdx.x; j < to.d; j += threads) nothing += to.mean[c * to.d + j] - to.mean[c * to.d + j];
   nothing = block_sum<threads>(nothing);
   if (threadIdx.x == 0) to.active[c] = nothing == 0;
   if (c == 0 && threadIdx.x == 0) *to.reach = 0;
 }
 
+// shift and base, one thread per column: the mean of the first `of_classes` active means.
 template <class S>
 __global__ void __launch_bounds__(threads) find_shift(Tables<S> to, int64_t of_classes) {
   const int64_t j = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
@@ -32,7 +44,7 @@ __global__ void __launch_bounds__(threads) find_shift(Tables<S> to, int64_t of_c
   to.base[j] = static_cast<S>(to.shift[j]);
 }
 
-// A block for each class, and for what fills up the last block of classes.
+// All other tables, one block per class. Blocks beyond C fill the padding of the tensor core tables with zeros.
 template <class S>
 __global__ void __launch_bounds__(threads) pack_centres(Tables<S> to) {
   const int64_t c = blockIdx.x;
@@ -61,11 +73,12 @@ __global__ void __launch_bounds__(threads) pack_centres(Tables<S> to) {
   reach_sq = block_sum<threads>(reach_sq);
   if (threadIdx.x != 0 || c >= to.n_classes) return;
   to.bias[c] = active ? static_cast<S>(bias) : static_cast<S>(INFINITY);
-  // Of doubles that are not negative the bits are in the same order.
+  // Non-negative doubles have the same order as their bits, so an integer atomicMax finds the largest reach.
   const double reach = sqrt(bias > reach_sq ? bias : reach_sq);
   if (active) atomicMax(to.reach, static_cast<unsigned long long>(__double_as_longlong(reach)));
 }
 
+// prepare() with scores of type S.
 template <class S>
 void prepare_as(const Centres& centres, cudaStream_t stream) {
   Pieces pieces(centres.memory);
@@ -78,6 +91,7 @@ void prepare_as(const Centres& centres, cudaStream_t stream) {
   launch("pack_centres", pack_centres<S>, dim3(static_cast<unsigned>(classes)), threads, 0, stream, tables);
 }
 
+// class_scores() with scores of type S.
 template <class S>
 void score_as(const Matrix& x, const Labels& y, const Centres& centres, const ClassScores& out,
               const Workspace& workspace, cudaStream_t stream) {

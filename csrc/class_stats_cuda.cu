@@ -1,32 +1,46 @@
-// Pass 1 on a CUDA device, without a floating-point atomic: labels are sorted, equal ones are summed run by run, and
-// runs are merged class by class in their order. The same input gives the same bits.
+// Pass 1 on a CUDA device. For features x (n, d) with labels in [0, C), in float64:
+//   count (C,) = number of rows, mean (C, d) = sum x / count, scatter (C,) = sum ||x - mean||^2,
+// alone or added to earlier statistics. There are no floating-point atomics: row indices are sorted by label
+// (sorted_labels.cu), runs of equal labels are summed, and the runs of each class are merged in a fixed order. The same
+// input gives the same bits.
+//
+// Launch shapes:
+//   sum_runs    grid ceil(n / chunk) * tiles, block 128: one block sums a chunk of 32 to 1024 sorted rows over a tile
+//               of columns. A thread has 16 bytes of columns: a tile is 512 float32, 256 float64 or 1024 16-bit
+//               columns. Static shared memory: 4 KiB of row indices and 32 bytes for block_sum.
+//   merge_runs  grid C * ceil(d / 32), block 512 (16 warps): one block merges the runs of a class over 32 columns. A
+//               lane has a column; each warp merges 1/16 of the runs. Static shared memory: 12 KiB.
+//   finish      grid C, block 128: one block adds up the scatter of a class. Static shared memory: 32 bytes.
+// Speed: see the benchmarks, once they have been run on a GPU.
 #include "sorted_labels.cuh"
 
 namespace ncharness::cuda {
 namespace {
 
 constexpr int threads = 128;
-constexpr int ahead = 4;             // rows that a thread has loads under way of
-constexpr int64_t max_chunk = 1024;  // sorted rows that one block adds up
+constexpr int ahead = 4;             // rows whose loads a thread issues before it uses them
+constexpr int64_t max_chunk = 1024;  // limits of the number of sorted rows per block
 constexpr int64_t min_chunk = 32;
-constexpr int64_t wanted_blocks = 2048;
-constexpr int merge_columns = warp_lanes;  // of a block that merges runs
-constexpr int merge_shares = 16;           // of the runs of a class, side by side
+constexpr int64_t wanted_blocks = 2048;    // chunks are halved until sum_runs has this many blocks
+constexpr int merge_columns = warp_lanes;  // columns per block of merge_runs
+constexpr int merge_shares = 16;           // warps per block of merge_runs; each has a share of the runs of a class
 
-// A run is what the sorted rows of one class have in common with one chunk. Chunk k and class c meet in run k + c, and
-// in no other: both grow along the sorted rows.
+// A run is the set of sorted rows that belong to both one class and one chunk. The run of chunk k and class c has index
+// k + c. This index is unique: from one run to the next in sorted order, k or c grows and neither shrinks.
 struct Runs {
   SortedLabels rows;
-  double* sum;      // (chunks + C, d) of x - the first row of the run
-  double* squares;  // (chunks + C, tiles) of the same, over a tile of columns
-  double* scatter;  // (C, merge_tiles)
-  int64_t chunk;
-  int64_t tiles;
+  double* sum;      // (chunks + C, d) for each run, sum of x - origin; the origin is the first row of the run
+  double* squares;  // (chunks + C, tiles) for each run, sum of (x - origin)^2 over a tile of columns
+  double* scatter;  // (C, merge_tiles) corrections that merge_runs found, see there
+  int64_t chunk;    // rows per chunk
+  int64_t tiles;    // column tiles of sum_runs
 };
 
+// Columns per block of sum_runs.
 template <class T>
 constexpr int64_t tile_columns = threads * Vector<T>::size;
 
+// Rows per chunk: max_chunk, or fewer if there would be too few blocks to fill the device.
 int64_t chunk_rows(int64_t n, int64_t d) {
   const int64_t tiles = (d + 4 * threads - 1) / (4 * threads);
   int64_t chunk = max_chunk;
@@ -36,7 +50,7 @@ int64_t chunk_rows(int64_t n, int64_t d) {
 
 int64_t merge_tiles(int64_t d) { return (d + merge_columns - 1) / merge_columns; }
 
-// One block adds up a chunk of sorted rows over a tile of columns, each thread a few columns for itself.
+// One block sums the runs of one chunk over one tile of columns. Each thread has Vector<T>::size columns of its own.
 template <class T>
 __global__ void __launch_bounds__(threads)
     sum_runs(const T* x, int64_t row_stride, int64_t d, int64_t n_classes, bool whole, Runs runs) {
@@ -76,14 +90,15 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-// Whether a label out of range, now or in an earlier batch, has spoilt everything. `before` is the count of any class.
+// Whether the statistics are invalid because of a label out of range, in this batch or an earlier one. `before` is the
+// count of any class before this batch; it is negative if an earlier batch was bad.
 __device__ bool spoilt(const Runs& runs, int64_t n, int64_t before) { return before < 0 || *runs.rows.first_bad < n; }
 
-// Rows that were put together: how many, their mean in a column, the sum of squares around it.
+// Statistics of a set of rows in one column: number of rows, mean, and sum of squared differences from the mean.
 struct Merged {
   double count, mean, scatter;
 
-  // Chan, Golub & LeVeque, STAN-CS-79-773.
+  // Adds a set of `here` rows with mean `theirs` and scatter `squares` (Chan, Golub & LeVeque, STAN-CS-79-773).
   __device__ void add(double here, double theirs, double squares) {
     if (here == 0) return;
     const double delta = theirs - mean, share = here / (count + here);
@@ -93,7 +108,9 @@ struct Merged {
   }
 };
 
-// One block merges the runs of a class over a tile of columns: shares of the runs side by side, then the shares.
+// One block merges the runs of one class over 32 columns. Each warp merges its share of the runs in order; then warp 0
+// merges the shares in order, together with the earlier statistics unless `fresh`. Writes mean, and runs.scatter
+// without the terms of runs.squares, which `finish` adds.
 template <class T>
 __global__ void __launch_bounds__(merge_columns* merge_shares)
     merge_runs(const T* x, int64_t row_stride, int64_t n, int64_t d, bool fresh, Runs runs, const int64_t* count,
@@ -109,7 +126,8 @@ __global__ void __launch_bounds__(merge_columns* merge_shares)
   for (int64_t k = first + share * each; j < d && k < first + min((share + 1) * each, chunks); ++k) {
     const int64_t from = max(begin, k * runs.chunk);
     const double here = static_cast<double>(min(end, (k + 1) * runs.chunk) - from), sum = runs.sum[(k + c) * d + j];
-    // The squares around the run's first row were added up elsewhere; around its mean they are so much less.
+    // The scatter of a run is sum (x - origin)^2 - sum * sum / count. `finish` adds the first term, from runs.squares.
+    // The second term is added here.
     merged.add(here, wide(x[runs.rows.order[from] * row_stride + j]) + sum / here, -sum * (sum / here));
   }
   shares[share][column] = merged;
@@ -127,7 +145,8 @@ __global__ void __launch_bounds__(merge_columns* merge_shares)
   if (column == 0) runs.scatter[c * tiles + tile] = scatter;
 }
 
-// Adds what the tiles found to the count and scatter of a class.
+// One block adds up the scatter of one class, from runs.scatter and runs.squares, and writes its count and scatter.
+// Marks invalid statistics: count = -1 - first bad row, scatter = NaN.
 __global__ void __launch_bounds__(threads)
     finish(int64_t n, int64_t n_merged, bool fresh, Runs runs, int64_t* count, double* total) {
   const int64_t c = blockIdx.x, begin = runs.rows.start[c], end = runs.rows.start[c + 1];
@@ -147,15 +166,15 @@ __global__ void __launch_bounds__(threads)
     total[c] = nan("");
   } else {
     count[c] = had + end - begin;
-    total[c] = before + (scatter < 0 ? 0 : scatter);  // NaN stays
+    total[c] = before + (scatter < 0 ? 0 : scatter);  // rounding may give less than 0; NaN stays
   }
 }
 
-// The pieces of a workspace; of none, how large it must be.
+// Places the arrays of `runs` in the workspace and returns the bytes used. A null workspace gives the size only.
 int64_t lay_out(const Workspace& workspace, int64_t n, int64_t d, int64_t n_classes, Runs& runs) {
   Pieces pieces(workspace);
   runs.chunk = chunk_rows(n, d);
-  runs.tiles = (d + 2 * threads - 1) / (2 * threads);  // of the widest type, whose tiles are narrowest
+  runs.tiles = (d + 2 * threads - 1) / (2 * threads);  // an upper limit: float64 has the narrowest tiles
   const int64_t n_runs = (n + runs.chunk - 1) / runs.chunk + n_classes;
   runs.rows = take_sorted_labels(pieces, n, n_classes);
   runs.sum = pieces.take<double>(n_runs * d);
@@ -164,6 +183,7 @@ int64_t lay_out(const Workspace& workspace, int64_t n, int64_t d, int64_t n_clas
   return pieces.used();
 }
 
+// Pass 1. `fresh`: starts from empty statistics.
 void add(const Matrix& x, const Labels& y, int64_t n_classes, bool fresh, const ClassStats& stats,
          const Workspace& workspace, cudaStream_t stream) {
   Runs runs;

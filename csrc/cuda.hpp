@@ -50,14 +50,14 @@ struct Centres {
   const double* mean;  // (C, d) float64
   int64_t n_classes, d;
   bool wide, gram;   // wide: the features are float64, and so are the scores; gram: tables for the Gram are included
-  Workspace memory;  // of centres_bytes()
+  Workspace memory;  // centres_bytes() bytes
 };
-// Size of Centres::memory.
+// Size of Centres::memory. `wide` and `gram` as in Centres.
 int64_t centres_bytes(int64_t n_classes, int64_t d, bool wide, bool gram);
 // Fills centres.memory from centres.mean. Must run before class_scores on the same stream, or be ordered before it.
 void prepare(const Centres& centres, cudaStream_t stream);
 
-// Workspace of class_scores for a matrix of n rows.
+// Workspace of class_scores for a matrix of n rows. `wide` and `gram` as in Centres.
 int64_t scores_bytes(int64_t n, int64_t n_classes, int64_t d, bool wide, bool gram);
 // Pass 2: overwrites the arrays of `out` (ClassScores in class_stats.hpp). x.d must be centres.d, and x must be float64
 // exactly if centres.wide. out.nearest must not be null if n > 0. Set out.gram and out.directional exactly if

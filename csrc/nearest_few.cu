@@ -1,6 +1,23 @@
-// Nearest class centres by plain products. A warp scores a few rows at a time against a block of classes whose centres
-// lie in shared memory, lanes side by side along the columns. A matrix of few long rows is split by columns, and sums
-// of the parts are added in their order.
+// Nearest class mean without tensor cores: for at most 32 classes, or for float64 features and any number of classes.
+// For features x (n, d) and the tables of centres.cuh:
+//   v = x - base, key (n, C) = bias + v packed^T, packed (C, d) = -2 (m_c - shift),
+//   nearest (n,) = argmin over c of key.
+// S, the type of the products, is float32, or float64 for float64 features. Near ties are decided in float64.
+//
+// Blocking: classes in blocks of `Classes` (4, 10, 16 or 32), whose centres lie in shared memory. A warp scores 4 rows
+// (2 with float64) at a time; its lanes have consecutive columns (coalesced loads), and rows x Classes sums per lane
+// stay in registers. If there are few long rows, the columns are split into up to 64 parts. Their scores are stored,
+// and a second kernel adds them in order.
+//
+// Launch shapes; blocks have 256 threads (8 warps):
+//   score_few   grid (min(row groups, blocks that are resident at once / parts), parts). A row group is 8 warps x rows
+//               per warp. One block scores every gridDim.x-th row group over one part of the columns (grid-stride
+//               loop). It loads the centres once if they fit.
+//               Dynamic shared memory: (Classes + 1) * tile * sizeof(S) bytes, for `tile` columns of the base and of
+//               the centres. The tile is the whole part if that takes at most 110 KiB; otherwise as many columns
+//               as fit 48 KiB.
+//   decide_few  grid ceil(n / 256), only if there are several parts: one thread decides one row. Shared memory: none.
+// Speed: see the benchmarks, once they have been run on a GPU.
 #include "centres.cuh"
 
 namespace ncharness::cuda {
@@ -8,19 +25,20 @@ namespace {
 
 constexpr int threads = 256;
 constexpr int warps = threads / warp_lanes;
-constexpr int64_t whole_centres = 110 << 10;  // bytes of shared memory for all columns, two blocks to a processor
-constexpr int64_t some_centres = 48 << 10;    // for a tile of them
-constexpr int64_t most_parts = 64;
-constexpr int64_t wanted_blocks = 512;
+constexpr int64_t whole_centres = 110 << 10;  // shared memory to hold all columns; two such blocks fit an SM of 228 KiB
+constexpr int64_t some_centres = 48 << 10;    // shared memory to hold a tile of the columns
+constexpr int64_t most_parts = 64;            // limit of the number of column parts
+constexpr int64_t wanted_blocks = 512;        // columns are split until there are this many blocks
 
 template <class S>
-constexpr int lane_columns = 16 / static_cast<int>(sizeof(S));  // that a lane takes at a time
+constexpr int lane_columns = 16 / static_cast<int>(sizeof(S));  // columns per lane and step
 template <class S>
 constexpr int step_columns = lane_columns<S> * warp_lanes;
 
+// Rows per warp.
 template <class S>
 constexpr int rows_at_a_time = sizeof(S) == 4 ? 4 : 2;
-// Two blocks to a processor have the registers for 40 sums of float32 a lane.
+// Occupancy: with up to 40 float32 sums per lane (160 bytes), the registers of an SM suffice for two resident blocks.
 template <class S>
 constexpr int resident_blocks(int classes) {
   return rows_at_a_time<S> * classes * static_cast<int>(sizeof(S)) <= 160 ? 2 : 1;
@@ -31,7 +49,8 @@ struct alignas(16) Columns {
   S value[lane_columns<S>];
 };
 
-// Columns [j, j + lane_columns) of a row as S, zeros beyond d.
+// Loads columns [j, j + lane_columns) of a row, converted to S, with zeros for columns >= d. `whole`: rows are aligned,
+// so one vector load is allowed.
 template <class S, class In>
 __device__ Columns<S> load_columns(const In* row, int64_t j, int64_t d, bool whole) {
   constexpr int size = lane_columns<S>;
@@ -48,17 +67,18 @@ __device__ Columns<S> load_columns(const In* row, int64_t j, int64_t d, bool who
   return columns;
 }
 
-// How the columns are divided among blocks.
+// Split of the columns into parts, for blockIdx.y: number of parts, and columns per part (a multiple of column_step).
 struct Division {
   int64_t parts, columns;
 };
 
+// Doubles the parts while there are fewer than wanted_blocks blocks and a part keeps at least 4 column steps.
 template <class S>
 Division divide(int64_t n, int64_t stride, int64_t n_classes, int classes) {
   constexpr int64_t step = column_step;
   const int64_t groups = (n + warps * rows_at_a_time<S> - 1) / (warps * rows_at_a_time<S>);
   int64_t parts = 1;
-  // Sums of several parts are kept for one block of classes only.
+  // Only if all classes fit one block of classes: the stored scores of the parts have no room for more.
   while (n_classes <= classes && parts < most_parts && groups * parts < wanted_blocks &&
          stride / (2 * parts) >= 4 * step)
     parts *= 2;
@@ -66,13 +86,14 @@ Division divide(int64_t n, int64_t stride, int64_t n_classes, int classes) {
   return {(stride + columns - 1) / columns, columns};
 }
 
-// The error of a score in units of ||v|| ||m_c - shift||: a lane's chain of sums, those over the lanes and the parts.
+// Margin for sums in S: the chain of additions of a lane, then the sums over the lanes and over the parts.
 template <class S>
 __device__ Margin margin_of(const Tables<S>& tables) {
   const double chain = static_cast<double>(lane_columns<S> * ((tables.d + step_columns<S> - 1) / step_columns<S>)+4);
   return Margin::of(tables, Limits<S>::unit * (chain + 6));
 }
 
+// Smallest and second smallest key of a row so far, and the class of the smallest.
 template <class S>
 struct Nearest {
   S best = static_cast<S>(INFINITY), second = static_cast<S>(INFINITY);
@@ -85,12 +106,13 @@ struct Nearest {
   }
 };
 
-// `sums` (parts, n, Classes + 1) takes scores and squared norms where there are several parts.
+// Scores rows, and decides them if there is one part. With several parts, writes sums (parts, n, Classes + 1): scores
+// and, in the last entry, ||v||^2 over the columns of the part.
 template <class In, class S, int Classes>
 __global__ void __launch_bounds__(threads, resident_blocks<S>(Classes))
     score_few(const In* x, int64_t row_stride, int64_t n, bool whole, Tables<S> tables, Division of, int64_t tile,
               S* sums, int64_t* nearest) {
-  S* const base = reinterpret_cast<S*>(dynamic_shared());  // (tile,), and centres (Classes, tile) behind it
+  S* const base = reinterpret_cast<S*>(dynamic_shared());  // base (tile,), followed by centres (Classes, tile)
   constexpr int size = lane_columns<S>, rows_a_warp = rows_at_a_time<S>;
   const int lane = threadIdx.x % warp_lanes, warp = threadIdx.x / warp_lanes;
   const int64_t begin = blockIdx.y * of.columns, end = min(begin + of.columns, tables.stride), d = tables.d;
@@ -174,7 +196,8 @@ __global__ void __launch_bounds__(threads, resident_blocks<S>(Classes))
   }
 }
 
-// Adds up the parts, a thread to a row; near ties are settled by the warp.
+// One thread adds up the parts of one row, in order, and decides it. Near ties are then decided by the whole warp, row
+// by row.
 template <class In, class S, int Classes>
 __global__ void __launch_bounds__(threads) decide_few(const In* x, int64_t row_stride, int64_t n, Tables<S> tables,
                                                       int64_t parts, const S* sums, int64_t* nearest) {
@@ -202,6 +225,7 @@ __global__ void __launch_bounds__(threads) decide_few(const In* x, int64_t row_s
   }
 }
 
+// Chooses tile and grid, and launches the kernels.
 template <class S, int Classes, class In>
 void nearest_in(const In* data, const Matrix& x, const Tables<S>& tables, int64_t* nearest, S* sums,
                 cudaStream_t stream) {
@@ -218,7 +242,7 @@ void nearest_in(const In* data, const Matrix& x, const Tables<S>& tables, int64_
   allow_shared("score_few", kernel, bytes);
   succeed(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, bytes), "score_few");
   const int64_t groups = (x.n + warps * rows - 1) / (warps * rows);
-  // Each loads its centres once, and goes on to the next rows.
+  // No more blocks than can be resident: each loads its centres once and then loops over row groups.
   const int64_t at_once = std::max<int64_t>(1, static_cast<int64_t>(processors) * std::max(resident, 1) / of.parts);
   const dim3 grid(static_cast<unsigned>(std::min(groups, at_once)), static_cast<unsigned>(of.parts));
   launch("score_few", kernel, grid, threads, bytes, stream, data, x.row_stride, x.n,
@@ -228,6 +252,7 @@ void nearest_in(const In* data, const Matrix& x, const Tables<S>& tables, int64_
            x.row_stride, x.n, tables, of.parts, sums, nearest);
 }
 
+// Class block size for which kernels are instantiated.
 int classes_at_a_time(int64_t n_classes) {
   return n_classes <= 4 ? 4 : n_classes <= 10 ? 10 : n_classes <= 16 ? 16 : 32;
 }

@@ -1,6 +1,22 @@
-// Nearest class centres by tensor cores, for more classes than plain products keep up with. Rows and centres are each
-// split into two bfloat16 parts; of the four products the smallest is left out. What that and the adding up may have
-// put in the wrong order is decided by distances in float64: of two classes where no third is near, else of all.
+// Nearest class mean with tensor cores, for more than 32 classes and float32, float16 or bfloat16 features. For
+// features x (n, d) and the tables of centres.cuh:
+//   v = x - base, key (n, C) = bias + v a^T, a (C, d) = -2 (m_c - shift), nearest (n,) = argmin over c of key.
+// Split bfloat16 GEMM: v = v_high + v_low and a = a_high + a_low, all bfloat16. v a is computed as
+// v_low a_high + v_high a_low + v_high a_high in float32; v_low a_low is left out. If the error bound leaves the order
+// of keys open, distances in float64 decide: between two classes if no third key is near, otherwise among all classes
+// of the class blocks that may hold the nearest.
+//
+// Blocking: 128 rows x 128 classes per block, 32 columns per step. Each of 8 warps (4 x 2) computes 32 rows x 64
+// classes as 2 x 4 WMMA tiles of 16 x 16. The next step's data is loaded from global memory into registers during the
+// products.
+//
+// Launch shapes; blocks have 256 threads. Rows are processed in chunks whose records (Found) take at most 32 MiB:
+//   score_many   grid ceil(rows / 128) * ceil(C / 128): one block finds the three smallest keys of 128 rows among 128
+//                classes. Dynamic shared memory: 67,584 bytes (the float32 keys; 40,960 bytes of bfloat16 tiles share
+//                the space).
+//   decide_many  grid ceil(rows / 256): one thread merges the records of one row; near ties are decided by the whole
+//                warp. Shared memory: none.
+// Speed: see the benchmarks, once they have been run on a GPU.
 #include <mma.h>
 
 #include "centres.cuh"
@@ -9,17 +25,17 @@ namespace ncharness::cuda {
 namespace {
 
 constexpr int threads = 256;
-constexpr int row_block = 128;  // by class_block classes, 32 x 64 a warp
-constexpr int step = 32;        // columns at a time
-constexpr int tile_stride = step + 8;
-constexpr int score_stride = static_cast<int>(class_block) + 4;
-constexpr int sum_columns = 256;  // whose products the cores add up; sums of those are added in float32
-constexpr int own = step / 2;     // columns that a thread loads of a row and of a class
+constexpr int row_block = 128;                                   // rows per block
+constexpr int step = 32;                                         // columns per step
+constexpr int tile_stride = step + 8;                            // row stride of the bfloat16 tiles, padded
+constexpr int score_stride = static_cast<int>(class_block) + 4;  // row stride of the keys, padded
+constexpr int sum_columns = 256;  // the tensor cores accumulate this many columns; these sums are added in registers
+constexpr int own = step / 2;     // columns of a row and of a class that a thread loads per step
 
-// Of a block of classes, or of several, for one row.
+// The three smallest keys of a row among the classes of one or more blocks of classes.
 struct Found {
   float best, second, third;
-  int32_t at, next;  // of the best and the second, -1 for none
+  int32_t at, next;  // classes of the smallest and the second smallest key; -1: none
 
   __device__ void consider(float key, int32_t c) {
     if (!(key < third)) return;
@@ -45,12 +61,14 @@ struct alignas(16) Eight {
   __nv_bfloat16 value[8];
 };
 
+// Tiles of a step, [row or class][column].
 struct Shared {
   __nv_bfloat16 row_high[row_block * tile_stride], row_low[row_block * tile_stride];
   __nv_bfloat16 class_high[class_block * tile_stride], class_low[class_block * tile_stride];
 };
 constexpr size_t shared_bytes = std::max(sizeof(Shared), sizeof(float) * row_block * score_stride);
 
+// found (class_blocks, n): the smallest keys of each row in each block of classes. norms_sq (n,): ||v||^2.
 template <class In>
 __global__ void __launch_bounds__(threads)
     score_many(const In* x, int64_t row_stride, int64_t n, bool whole, Tables<float> tables, int64_t class_blocks,
@@ -65,7 +83,7 @@ __global__ void __launch_bounds__(threads)
   const int warp = threadIdx.x / warp_lanes, warp_row = warp / 2 * 32, warp_class = warp % 2 * 64;
   const int64_t class_of_block = blockIdx.x % class_blocks, first_class = class_of_block * class_block;
   const int64_t first_row = blockIdx.x / class_blocks * row_block;
-  const int mine = threadIdx.x / 2, column = threadIdx.x % 2 * own;  // the row and class, and columns, that it loads
+  const int mine = threadIdx.x / 2, column = threadIdx.x % 2 * own;  // two threads load a row and a class
   const int64_t row_at = min(first_row + mine, n - 1);
   const In* const row = x + row_at * row_stride;
   const __nv_bfloat16* const high = tables.high + (first_class + mine) * tables.stride;
@@ -73,6 +91,7 @@ __global__ void __launch_bounds__(threads)
 
   Vector<In> next_row[own / vector];
   Eight next_high[own / 8], next_low[own / 8];
+  // Loads the data of a step into registers.
   const auto fetch = [&](int64_t from) {
 #pragma unroll
     for (int k = 0; k < own / vector; ++k) next_row[k] = load(row, from + column + k * vector, tables.d, whole);
@@ -149,7 +168,7 @@ __global__ void __launch_bounds__(threads)
       }
   }
 
-  float* const score = reinterpret_cast<float*>(dynamic_shared());  // (row_block, score_stride)
+  float* const score = reinterpret_cast<float*>(dynamic_shared());  // keys without bias, (row_block, score_stride)
 #pragma unroll
   for (int r = 0; r < 2; ++r)
 #pragma unroll
@@ -175,14 +194,17 @@ __global__ void __launch_bounds__(threads)
   if (class_of_block == 0) norms_sq[first_row + mine] = norm_sq;
 }
 
-// The nearest class of each row from what was found in every block of classes: a thread to a row, near ties by the
-// warp.
+// The nearest class of each row from the records of all blocks of classes. One thread merges the records of one row;
+// near ties are then decided by the whole warp, row by row.
 template <class In>
 __global__ void __launch_bounds__(threads)
     decide_many(const In* x, int64_t row_stride, int64_t n, Tables<float> tables, int64_t class_blocks,
                 const Found* found, const float* norms_sq, int64_t* nearest) {
-  // Two parts in bfloat16 are off by 2^-16 at most; three such errors. In each of 48 steps of 16 columns the cores add
-  // 17 terms, each cut off at a 2^-24 of the largest: less than 52 of 2^-20, and once more for each sum in float32.
+  // Error of a dot product, relative to ||v|| ||m_c - shift||:
+  // - A split into two bfloat16 parts has an error of at most 2^-16. Three such errors: v, a, and the omitted product.
+  // - sum_columns columns take 48 tensor core steps (16 blocks of 16 columns, 3 products). Each adds 17 terms, each
+  //   truncated at 2^-24 of the largest: 48 x 17 x 2^-24 = 51 x 2^-20. The code allows for 61.
+  // - Each float32 sum over sum_columns columns adds 2^-24.
   const double sums = static_cast<double>(tables.stride) / sum_columns + 1;
   const Margin margin = Margin::of(tables, 3.03 / (1 << 16) + 61.0 / (1 << 20) + sums / (1 << 24));
   const int64_t row = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
@@ -208,7 +230,7 @@ __global__ void __launch_bounds__(threads)
     } else if (is_finite(here, tables.d)) {
       const float least = __shfl_sync(all_lanes, best.best, of), norm_sq = norms_sq[row - lane + of];
       Settled settled;
-      for (int64_t block = 0; block < class_blocks; ++block)  // those in which a class may be the nearest
+      for (int64_t block = 0; block < class_blocks; ++block)  // skip blocks that cannot hold the nearest
         if (!margin.clear(least, found[block * n + row - lane + of].best, norm_sq))
           settled.consider(here, tables, block * class_block, min((block + 1) * class_block, tables.n_classes));
       at = settled.at;
@@ -219,12 +241,14 @@ __global__ void __launch_bounds__(threads)
 
 int64_t blocks_of_classes(int64_t n_classes) { return (n_classes + class_block - 1) / class_block; }
 
+// Rows per chunk.
 int64_t rows_at_a_time(int64_t n, int64_t n_classes) {
   const int64_t bytes = blocks_of_classes(n_classes) * row_block * static_cast<int64_t>(sizeof(Found));
   const int64_t most = std::max<int64_t>(1, scratch_at_a_time / bytes) * row_block;
   return std::min(n, most);
 }
 
+// Places the records of a chunk in `pieces`.
 void take(Pieces& pieces, int64_t rows, int64_t n_classes, Found*& found, float*& norms_sq) {
   found = pieces.take<Found>(blocks_of_classes(n_classes) * rows);
   norms_sq = pieces.take<float>(rows);

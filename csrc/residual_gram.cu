@@ -1,5 +1,22 @@
-// The Gram of residual scores on a CUDA device. Rows are taken class by class, a chunk of them at a time: their scores
-// t_c = (x - m_y) . (m_c - g), then sums of products of scores, all added up in a fixed order, in float64.
+// Gram of residual scores on a CUDA device. For features x (n, d), labels y (n,), class means m_c, g = mean of the
+// active means:
+//   t (n, C) = (x - m_y) . (m_c - g), gram (C, C) = t^T t,
+//   directional (C, C): entry (a, c) = sum over rows of class a of (t_c - t_a)^2.
+// Scores t are computed in S (float32, or float64 for float64 features) and stored as float64. gram and directional are
+// accumulated in float64, in a fixed order. Row indices are sorted by label (sorted_labels.cu) and processed in chunks
+// whose scores take at most 32 MiB (or are of 64 rows).
+//
+// Launch shapes; blocks have 256 threads. Per chunk of rows, Classes = 16 if C <= 16, else 64:
+//   score_residuals  grid (ceil(rows / 64), ceil(C / Classes)): one block computes 64 rows x Classes scores in steps of
+//                    16 columns; a thread has 4 rows x Classes / 16 classes. Static shared memory:
+//                    16 * (66 + Classes) * sizeof(S) bytes, so 16,640 bytes at most.
+//   add_gram         grid (ceil(C / 32)^2, slices): one block adds a slice of the rows to a 32 x 32 tile of the Gram; a
+//                    thread has 2 x 2 entries. Tiles below the diagonal are skipped. Static shared memory: 8,448 bytes.
+//   sum_directional  grid (ceil(rows / 64), ceil(C / 256)): one block sums 64 rows, separately for each class a
+//                    among these rows; a thread has one class c. Shared memory: none.
+//   add_directional  grid (C, ceil(C / 256)): one block adds these sums to a row of `directional`. Shared memory: none.
+// Once per call: clear and finish, grid ceil(C^2 / 256), one thread per entry, without shared memory.
+// Speed: see the benchmarks, once they have been run on a GPU.
 #include "centres.cuh"
 #include "sorted_labels.cuh"
 
@@ -7,22 +24,25 @@ namespace ncharness::cuda {
 namespace {
 
 constexpr int threads = 256;
-constexpr int row_tile = 64;                            // of scores that a block makes; rows of a slice
-constexpr int step = 16;                                // columns at a time
-constexpr int gram_tile = 32;                           // classes, squared, of a block's share of the Gram
-constexpr int gram_rows = 16;                           // at a time
-constexpr int64_t most_scores = scratch_at_a_time / 8;  // of a chunk
-constexpr int64_t wanted_blocks = 256;
-constexpr int most_slices = 64;
+constexpr int row_tile = 64;                            // rows per block of score_residuals and sum_directional
+constexpr int step = 16;                                // columns per step of score_residuals
+constexpr int gram_tile = 32;                           // a block of add_gram has a tile of gram_tile x gram_tile
+constexpr int gram_rows = 16;                           // rows per step of add_gram
+constexpr int64_t most_scores = scratch_at_a_time / 8;  // scores per chunk of rows
+constexpr int64_t wanted_blocks = 256;                  // rows are sliced in add_gram to get about this many blocks
+constexpr int most_slices = 64;                         // limit of the number of slices
 
+// Workspace.
 struct Sums {
   SortedLabels rows;
-  double* score;        // (chunk, C)
-  double* gram;         // (slices, C, C), the upper triangle of tiles
-  double* directional;  // (chunk / row_tile + C, C): slice s of a chunk and class c meet in s + c - (class of row 0)
-  int64_t chunk, slices;
+  double* score;          // (chunk, C): t of the rows of a chunk
+  double* gram;           // (slices, C, C): the tiles on and above the diagonal
+  double* directional;    // (chunk / row_tile + C, C): the sums of row tile s and class a are in row s + a - a_0, where
+                          // a_0 is the class of the chunk's first row
+  int64_t chunk, slices;  // rows per chunk; slices of the rows in add_gram
 };
 
+// Places the arrays in the workspace and returns the number of bytes used. A null workspace gives the size only.
 int64_t lay_out(const Workspace& workspace, int64_t n, int64_t n_classes, Sums& sums) {
   Pieces pieces(workspace);
   const int64_t most = std::max<int64_t>(1, most_scores / n_classes / row_tile) * row_tile;
@@ -36,8 +56,8 @@ int64_t lay_out(const Workspace& workspace, int64_t n, int64_t n_classes, Sums& 
   return pieces.used();
 }
 
-// Scores of the sorted rows [first, first + chunk): a tile of rows and a tile of classes a block. Rows of a class whose
-// mean is not finite, or of none, get zeros.
+// Scores of the sorted rows [first, first + chunk). One block computes a tile of rows by a tile of classes. The scores
+// of rows of an inactive class, and of rows with a label out of range, are 0.
 template <class In, class S, int Classes>
 __global__ void __launch_bounds__(threads)
     score_residuals(const In* x, int64_t row_stride, int64_t n, Tables<S> tables, Sums sums, int64_t first) {
@@ -45,7 +65,7 @@ __global__ void __launch_bounds__(threads)
   __shared__ S v[step][row_tile + 1], a[step][Classes + 1];
   const int64_t last = min(first + sums.chunk, n), n_classes = tables.n_classes;
   const int64_t from_row = first + blockIdx.x * row_tile, from_class = blockIdx.y * Classes;
-  // What it loads: four columns of a row, and of a class.
+  // Each thread loads four columns of a row and of a class per step.
   const int mine = threadIdx.x / 4, column = threadIdx.x % 4 * 4;
   const int64_t p = from_row + mine, c = from_class + mine;
   const int64_t y = p < last ? sums.rows.key[p] : n_classes;
@@ -76,7 +96,8 @@ __global__ void __launch_bounds__(threads)
         sums.score[(from_row - first + ty + r) * n_classes + from_class + tx + 16 * i] = static_cast<double>(sum[r][i]);
 }
 
-// Adds the products of the scores of rows [0, n_rows) of a chunk: a tile of the Gram and a slice of the rows a block.
+// Adds t^T t of the rows [0, n_rows) of a chunk. One block adds one slice of the rows to one tile of the Gram. `fresh`:
+// first chunk, so the tile is overwritten.
 __global__ void __launch_bounds__(threads) add_gram(int64_t n_rows, int64_t n_classes, bool fresh, Sums sums) {
   __shared__ double ti[gram_rows][gram_tile + 1], tj[gram_rows][gram_tile + 1];
   const int64_t tiles = (n_classes + gram_tile - 1) / gram_tile;
@@ -107,7 +128,7 @@ __global__ void __launch_bounds__(threads) add_gram(int64_t n_rows, int64_t n_cl
     }
 }
 
-// Sums of (t_j - t_y)^2 over what a slice and a class have in common, a class j a thread.
+// For each row tile and each class y in it: sum of (t_j - t_y)^2 over the rows of class y. One thread per class j.
 __global__ void __launch_bounds__(threads)
     sum_directional(int64_t first, int64_t n_rows, int64_t n_classes, const int32_t* active, Sums sums) {
   const int64_t slice = blockIdx.x, j = static_cast<int64_t>(blockIdx.y) * threads + threadIdx.x;
@@ -115,7 +136,7 @@ __global__ void __launch_bounds__(threads)
   if (j >= n_classes) return;
   for (int64_t row = slice * row_tile; row < end;) {
     const int64_t y = sums.rows.key[first + row];
-    if (y == n_classes) return;  // labels out of range come last
+    if (y == n_classes) return;  // labels out of range are sorted last
     const int64_t last = min(end, sums.rows.start[y + 1] - first);
     double sum = 0;
     for (; row < last; ++row) {
@@ -126,6 +147,7 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
+// Adds the sums of a chunk's row tiles to directional (C, C), in order. One thread per entry.
 __global__ void __launch_bounds__(threads)
     add_directional(int64_t first, int64_t n_rows, int64_t n_classes, Sums sums, double* directional) {
   const int64_t y = blockIdx.x, j = static_cast<int64_t>(blockIdx.y) * threads + threadIdx.x;
@@ -138,12 +160,14 @@ __global__ void __launch_bounds__(threads)
   directional[y * n_classes + j] = sum;
 }
 
+// Sets `size` elements to 0.
 __global__ void __launch_bounds__(threads) clear(int64_t size, double* to) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (i < size) to[i] = 0;
 }
 
-// The slices of the Gram in their order, and NaN in place of both where a label was out of range.
+// gram = sum of the slices, in order, mirrored to the lower triangle. If a label is out of range, both outputs are
+// filled with NaN.
 __global__ void __launch_bounds__(threads)
     finish(int64_t n, int64_t n_classes, Sums sums, double* gram, double* directional) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * threads + threadIdx.x;
@@ -157,6 +181,7 @@ __global__ void __launch_bounds__(threads)
   if (bad) directional[at] = nan("");
 }
 
+// Launches score_residuals for one chunk.
 template <class S, int Classes, class In>
 void score_chunk(const In* data, const Matrix& x, const Tables<S>& tables, const Sums& sums, int64_t first,
                  int64_t rows, cudaStream_t stream) {

@@ -26,7 +26,7 @@ struct RowSums {
   double* origin;         // (C, stride) the kernel sets it at the first row of a class without earlier rows
   double* sum;            // (C, stride) sum of x - origin, set to 0 at the first row of a class. Null: the kernel keeps
                           // no sums and updates each origin to the new mean of the class in place
-  int64_t stride;         // in elements, between classes
+  int64_t stride;         // elements between classes
   double* sum_sq;      // (C, lanes) partial sums of ||x - origin||^2, to be added over the lanes; about the new means
                        // if sum is null. Set to 0 at the first row of a class
   int32_t* order;      // (chunk_rows,) scratch
@@ -68,7 +68,7 @@ struct RowScores {
 
 constexpr int64_t tile_columns = 256;        // column tile of pass 2: a group of rows by this many columns fits L1
 constexpr int64_t max_direct = 12;           // the direct kernel is used for at most this many classes
-constexpr int64_t min_direct_columns = 128;  // and for at least this many columns
+constexpr int64_t min_direct_columns = 128;  // the direct kernel is used for at least this many columns
 constexpr int64_t block_classes = 512;       // classes that are scored before they are ranked; all with the Gram
 
 // The kernels of one instruction set.

@@ -45,7 +45,7 @@ struct Ranker {
   const CentreView<T>& c;
   int64_t from, to;              // the block of classes, as indices among the active classes
   const T* keys;                 // [class of the block][row of the group]: dot products, without the bias
-  const T* bias[group_rows<T>];  // for each row of the group, ||m_c - base||^2 of its base
+  const T* bias[group_rows<T>];  // [row of the group][class]: ||m_c - base||^2 with the base of the row
 
   T key(int64_t k, int lane) const { return bias[lane][k] + keys[(k - from) * group_rows<T> + lane]; }
 

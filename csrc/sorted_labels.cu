@@ -1,4 +1,13 @@
-// A stable radix sort (cub), so that the same labels are always in the same order.
+// Sorts row indices by label: order (n,) = rows in ascending order of labels y (n,), start (C + 1,) = begin of each
+// class. The sort is cub's radix sort. It is stable, so rows of a class stay in ascending order and the result is
+// deterministic.
+//
+// Launch shapes, without shared memory in the kernels of this file:
+//   set_value    grid 1, block 1.
+//   read_labels  grid ceil(n / 128), block 128: one thread reads one label.
+//   find_starts  grid ceil((C + 1) / 128), block 128: one thread finds one start by binary search.
+// cub chooses launch shape and shared memory of the sort itself.
+// Speed: see the benchmarks, once they have been run on a GPU.
 #include <cub/device/device_radix_sort.cuh>
 
 #include "sorted_labels.cuh"
@@ -8,7 +17,7 @@ namespace {
 
 constexpr int threads = 128;
 
-// Only as many bits of a key are sorted by as labels have.
+// Number of bits of the largest key, n_classes. The radix sort ignores all higher bits.
 int key_bits(int64_t n_classes) {
   int bits = 1;
   while (n_classes >> bits) ++bits;
@@ -17,6 +26,7 @@ int key_bits(int64_t n_classes) {
 
 __global__ void set_value(long long* at, int64_t value) { *at = value; }
 
+// unsorted_key[i] = label i, or n_classes if it is out of range; unsorted_row[i] = i; first_bad = first such row.
 template <class L>
 __global__ void read_labels(const L* labels, int64_t n, int64_t n_classes, SortedLabels to) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -28,7 +38,7 @@ __global__ void read_labels(const L* labels, int64_t n, int64_t n_classes, Sorte
   if (!good) atomicMin(to.first_bad, static_cast<long long>(i));
 }
 
-// start[c] is the first position whose key is at least c.
+// start[c] = the first position whose key is at least c.
 __global__ void find_starts(int64_t n, int64_t n_classes, SortedLabels to) {
   const int64_t c = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (c > n_classes) return;
