@@ -1,11 +1,14 @@
 """The plumbing of `pytest claims`: it translates between claims, runs and pytest, and computes nothing itself.
 
-A claim file declares CLAIM and SETTINGS (by scale) and holds tests that take `setting`, `runs` and `verdict`. The runs
-of all selected claims are known once the tests are collected; they are trained together when the first one asks.
+A claim file declares CLAIM and SETTINGS (by scale). Its test takes the fixture `supported`, its control the fixture
+`control`; both are called with the claim's judge. A claim that needs more takes `setting`, `runs` and `verdict`. The
+runs of all selected claims are known once the tests are collected. They are trained when the first test asks.
 """
 
+import difflib
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -25,15 +28,16 @@ from ncharness.store.progress import progress_line
 from ncharness.store.run import Configuration, Run
 from ncharness.training import devices
 from ncharness.training.datasets import NEED_ROOT, load
-from ncharness.verdicts.claim import SUITES, Setting
-from ncharness.verdicts.judge import judged, places, with_holm
+from ncharness.verdicts.claim import SUITES, Check, Claim, Setting
+from ncharness.verdicts.judge import judged, judgement, places, with_holm
 from ncharness.verdicts.plan import plan
 from ncharness.verdicts.rows import ClaimRow, write_csv
-from ncharness.verdicts.verdict import INCONCLUSIVE, NOT_APPLICABLE
+from ncharness.verdicts.verdict import INCONCLUSIVE, NOT_APPLICABLE, SUPPORTED
 
 SCALES = ("small", "paper")
 LEFT_OUT = pytest.StashKey[int]()
 UNAVAILABLE = pytest.StashKey[dict[str, str]]()
+STORE = pytest.StashKey[Store]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,9 +47,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--suite",
-        default="headline",
         metavar="{" + ",".join(SUITES) + "}",
-        help="which claims: %(default)s; a test, file or folder that is named on the command line always runs",
+        help="which claims (default: headline; with --claim or -k, those that they select of all suites). A test, file "
+        "or folder that is named on the command line always runs",
+    )
+    group.addoption(
+        "--claim",
+        metavar="ID,...",
+        help="the claims with these ids, such as c2,u8 or c2-depth-constant, of any suite. -k takes a part of an id, a "
+        "title or a source: -k papyan",
     )
     group.addoption("--plan", action="store_true", help="list the runs that are needed, train and judge nothing")
     group.addoption(
@@ -69,16 +79,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     root = config.getoption("--data-root")
-    for option, allowed in (("--scale", SCALES), ("--suite", SUITES)):
+    for option, allowed in (("--scale", SCALES), ("--suite", (None, *SUITES))):
         if (value := config.getoption(option)) not in allowed:
-            raise pytest.UsageError(f"{option}: expected {' or '.join(allowed)}, got {value!r}")
+            words = " or ".join(word for word in allowed if word)
+            raise pytest.UsageError(f"{option}: expected {words}, got {value!r}")
     for option in ("--jobs", "--together"):
         if (value := config.getoption(option)) is not None and value < 1:
             raise pytest.UsageError(f"{option}: expected at least 1, got {value}")
     if root is not None and not root.is_dir() and not config.getoption("--download"):
         raise pytest.UsageError(f"--data-root: there is no directory {root}; name another, or add --download")
     try:
-        Store()
+        config.stash[STORE] = Store()
         kind, _ = check(config.getoption("--executor"))
         devices.check(device(config), here=kind == "processes" and not config.getoption("--plan"))
     except (NotADirectoryError, ValueError, ModuleNotFoundError) as error:
@@ -89,18 +100,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test for every setting; its id begins with that of the claim."""
     if "setting" in metafunc.fixturenames:
-        scale = metafunc.config.getoption("--scale")
+        scale, claim = metafunc.config.getoption("--scale"), metafunc.module.CLAIM
         settings = metafunc.module.SETTINGS.get(scale, f"the claim declares no setting at scale {scale}")
         if isinstance(settings, str):  # why there is none
-            metafunc.parametrize("setting", [pytest.param(None, id=scale, marks=pytest.mark.skip(reason=settings))])
+            metafunc.parametrize(
+                "setting", [pytest.param(None, id=f"{claim.id}-{scale}", marks=pytest.mark.skip(reason=settings))]
+            )
             return
         cases = []
         for setting in settings:
+            claim.check_seeds(setting)
             used = data_sets((*setting.runs, *setting.control_runs))
             reasons = [why for data in used if (why := unavailable(data, metafunc.config))]
             marks = [pytest.mark.skip(reason=reasons[0])] if reasons else []
-            cases.append(pytest.param(setting, id=str(setting), marks=marks))
+            cases.append(pytest.param(setting, id=f"{claim.id}-{setting}", marks=marks))
         metafunc.parametrize("setting", cases)
 
 
@@ -134,15 +149,53 @@ def is_named(path: Path) -> bool:
     return path.is_file() or Path(__file__).parent in path.parents
 
 
+def claim_of(item: pytest.Item) -> Claim | None:
+    """The claim that a test belongs to, if it is one of a claim."""
+    return getattr(getattr(item, "module", None), "CLAIM", None)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """-k selects by the words of a claim's id, title and source, besides the names of files and tests."""
+    if (claim := claim_of(item)) is not None:
+        item.extra_keyword_matches.update(re.findall(r"[\w.:-]+", f"{claim.id} {claim.title} {claim.source}"))
+
+
+def suite(config: pytest.Config) -> str:
+    """The suite that is asked for; all claims where some are selected by their words and no suite is named."""
+    selected = config.getoption("--claim") or config.getoption("keyword")
+    return str(config.getoption("--suite") or ("all" if selected else "headline"))
+
+
+def asked_for(config: pytest.Config, items: Sequence[pytest.Item]) -> set[str]:
+    """The ids of the claims that --claim names, among those of the collected tests."""
+    if not config.getoption("--claim"):
+        return set()
+    ids = {claim.id for item in items if (claim := claim_of(item)) is not None}
+    found: set[str] = set()
+    for name in config.getoption("--claim").lower().split(","):
+        matches = {one for one in ids if name in (one, one.partition("-")[0])}
+        if not matches:
+            known = [*ids, *{one.partition("-")[0] for one in ids}]
+            close = difflib.get_close_matches(name, sorted(known), n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise pytest.UsageError(f"--claim: there is no claim {name!r} among those collected{hint}")
+        found |= matches
+    return found
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out the claims of other suites, but none whose test, file or folder was named on the command line."""
-    wanted = SUITES[config.getoption("--suite")]
+    wanted, ids = SUITES[suite(config)], asked_for(config, items)
     named = {path for path in paths(config) if is_named(path)}
 
     def stays(item: pytest.Item) -> bool:
-        claim = getattr(getattr(item, "module", None), "CLAIM", None)
-        return claim is None or claim.suite in wanted or not named.isdisjoint((item.path, *item.path.parents))
+        claim = claim_of(item)
+        if claim is None:
+            return True
+        if ids:
+            return claim.id in ids
+        return claim.suite in wanted or not named.isdisjoint((item.path, *item.path.parents))
 
     if left_out := [item for item in items if not stays(item)]:
         config.hook.pytest_deselected(items=left_out)
@@ -153,7 +206,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_report_collectionfinish(config: pytest.Config) -> str | None:
     if not config.stash.get(LEFT_OUT, 0):
         return None
-    return f"suite {config.getoption('--suite')}: {config.stash[LEFT_OUT]} tests of other suites left out"
+    which = f"claims {config.getoption('--claim')}" if config.getoption("--claim") else f"suite {suite(config)}"
+    return f"{which}: {config.stash[LEFT_OUT]} tests of other claims left out"
 
 
 def planned(session: pytest.Session) -> list[Configuration]:
@@ -178,10 +232,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         if (mark := item.get_closest_marker("skip")) is not None:
             waiting.setdefault(mark.kwargs["reason"], []).extend(needed([item]))
     kind, at_once = devices.check(device(config), here=False).type, jobs(config) or 1
-    there = planned(session)
-    elsewhere = {why: missing(Store(), configs) for why, configs in waiting.items()}
+    there, store = planned(session), config.stash[STORE]
+    elsewhere = {why: missing(store, configs) for why, configs in waiting.items()}
     lines = plan(
-        Store(),
+        store,
         there,
         tests=len(session.items),
         device=kind,
@@ -214,7 +268,7 @@ def trained(request: pytest.FixtureRequest) -> dict[str, Run]:
     """Every planned run, by key; trained now, side by side, unless the store has it."""
     config, configs = request.config, planned(request.session)
     source = Source(config.getoption("--data-root"), config.getoption("--download"), device(config))
-    store, capture = Store(), config.pluginmanager.getplugin("capturemanager")
+    store, capture = config.stash[STORE], config.pluginmanager.getplugin("capturemanager")
     try:
         with (
             capture.global_and_fixture_disabled() if capture else nullcontext(),
@@ -268,6 +322,39 @@ def verdict(request: pytest.FixtureRequest, setting: Setting) -> Callable[..., V
     return record
 
 
+@pytest.fixture
+def supported(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> Check:
+    """Judges the claim on the runs of the setting and asserts that it is SUPPORTED.
+
+    Called with the claim's judge, which takes the runs, eps where the setting has one, and further arguments that are
+    passed on. `unless` gives a reason for which the runs cannot speak for the claim, or an empty string.
+    """
+
+    def check(judge: Callable[..., Verdict], *arguments: Any, **named: Any) -> None:
+        __tracebackhide__ = True
+        result = verdict(judgement(judge, runs(setting.runs), setting, *arguments, **named))
+        assert result == SUPPORTED
+
+    return check
+
+
+@pytest.fixture
+def control(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> Check:
+    """Judges the claim's control and asserts that it is not SUPPORTED.
+
+    Called as `supported`, after a sentence that says what the control is. It takes the control's runs where the setting
+    has such, else those of the claim.
+    """
+
+    def check(about: str, judge: Callable[..., Verdict], *arguments: Any, **named: Any) -> None:
+        __tracebackhide__ = True
+        used = runs(setting.control_runs or setting.runs)
+        result = verdict(judgement(judge, used, setting, *arguments, **named), control=about)
+        assert result != SUPPORTED
+
+    return check
+
+
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
     if not isinstance(left, Verdict):
         return None
@@ -289,14 +376,13 @@ class Summary:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.evidence:
             return
-        store, rows = Store(), with_holm(ClaimRow(**json.loads(text)) for text in self.evidence)
-        keys = {key for row in rows for key in row.runs}
-        finished = [run for _, run, _ in store.runs() if run is not None and run.config.key() in keys]
+        store, rows = self.config.stash[STORE], with_holm(ClaimRow(**json.loads(text)) for text in self.evidence)
+        finished = store.find(sorted({key for row in rows for key in row.runs}))
         table, page = places(store.root, rows)
         write_csv(rows, table)
         write_report(rows, finished, page)
         named = [is_named(path) for path in paths(self.config)]
-        parts = [] if all(named) else [f"suite {self.config.getoption('--suite')}"]
+        parts = [] if all(named) else [f"suite {suite(self.config)}"]
         which = " and ".join([*parts, "what was named"] if any(named) else parts)
         terminalreporter.section(f"claims at scale {self.config.getoption('--scale')}, {which}")
         print_table(rows, terminalreporter._tw._file)

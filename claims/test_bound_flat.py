@@ -14,21 +14,20 @@ is flat as well: so in five of six splits at eps .05.)
 from collections.abc import Callable, Sequence
 
 from ncharness import (
-    SUPPORTED,
     Bound,
+    Check,
     Claim,
     Run,
     RunConfig,
     Setting,
     Verdict,
     comparative_bound,
-    equivalence,
     grid,
     not_applicable,
     unfitted,
 )
 
-MARGIN, ALPHA, SPLITS, DEPTHS = 0.4, 0.05, range(1000, 1006), (4, 6, 8)
+MARGIN, DEPTHS = 0.4, (4, 6, 8)
 P, BOUND_ALPHA, DELTA1 = 0.3, 0.1, 0.0
 CLAIM = Claim(
     id="c11-bound-flat",
@@ -40,8 +39,9 @@ CLAIM = Claim(
     f"bound at p = {P}, alpha = {BOUND_ALPHA}, delta1 = {DELTA1:g} (assumed), delta2 estimated",
     test="equivalence",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=(1 - 0.03) ** len(SPLITS),  # that no split shows a difference where it has a probability of .03
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=(1 - 0.03) ** 6,  # that no split shows a difference where it has a probability of .03
     figure="bound-by-depth",
     precondition="training error on S1 at most 0.01 at every L; a bound below the error of a constant guess at some L",
 )
@@ -52,7 +52,7 @@ SEARCH = FIRST.replace(part="both", epochs=300, batch_size=125, weight_decay=5e-
 def family() -> list[RunConfig]:
     """The runs of every split, each split with two initialisations of its own."""
     runs: list[RunConfig] = []
-    for split in SPLITS:
+    for split in CLAIM.seeds:
         seeds = (split, split + 100)
         runs += grid(FIRST.replace(split=split), depth=DEPTHS, seed=seeds)
         runs += grid(SEARCH.replace(split=split), noise=(0.3, 0.4), depth=(2, 3), seed=seeds)
@@ -88,21 +88,16 @@ def judge(runs: Sequence[Run], eps: float, quantity: Callable[[Bound], Sequence[
             f"the bound is trivial at every L at eps {eps:g}: {bounds[0].value:.2f} at L = {DEPTHS[0]}"
         )
     values = zip(*map(quantity, bounds), strict=True)
-    return equivalence([max(of_split) - min(of_split) for of_split in values], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([max(of_split) - min(of_split) for of_split in values])
 
 
-def test_the_bound_hardly_depends_on_depth(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda eps: judge(trained, eps)) == SUPPORTED
+def test_the_bound_hardly_depends_on_depth(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_number_of_redundant_layers(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = (
-        "With the number of layers from the effective depth upwards in place of the effective depth, in every term."
+def test_control_number_of_redundant_layers(control: Check) -> None:
+    control(
+        "With the number of layers from the effective depth upwards in place of the effective depth, in every term.",
+        judge,
+        of_redundant_layers,
     )
-    assert verdict(lambda eps: judge(trained, eps, of_redundant_layers), control=control) != SUPPORTED

@@ -19,11 +19,11 @@ delta2 at 0. A split in which both events occur counts 2, and then the limit of 
 behind a verdict guarantee what verdict.py says and no more. No verdict depends on it.)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
     Bound,
+    Check,
     Claim,
     Run,
     RunConfig,
@@ -31,12 +31,10 @@ from ncharness import (
     Verdict,
     comparative_bound,
     grid,
-    not_applicable,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SPLITS, L = 0.15, 0.05, range(1000, 1006), 8
+MARGIN, L = 0.15, 8
 P, BOUND_ALPHA, DELTA1 = 0.3, 0.1, 0.0
 CLAIM = Claim(
     id="c10-bound-nontrivial",
@@ -49,8 +47,9 @@ CLAIM = Claim(
     f"delta2 does (estimated), delta1 = {DELTA1:g} (assumed)",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=(1 - 0.03) ** len(SPLITS),  # that no split shows an event where it has a probability of .03
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=(1 - 0.03) ** 6,  # that no split shows an event where it has a probability of .03
     figure="bound-by-depth",
     precondition="training error on S1 at most 0.01",
 )
@@ -65,7 +64,7 @@ SEARCH = FIRST.replace(part="both", epochs=300, batch_size=125, weight_decay=5e-
 def family(noise: Sequence[float], **changes: str) -> list[RunConfig]:
     """The runs of every split, each split with two initialisations of its own."""
     runs: list[RunConfig] = []
-    for split in SPLITS:
+    for split in CLAIM.seeds:
         seeds = (split, split + 100)
         runs += grid(FIRST.replace(split=split, **changes), seed=seeds)
         runs += grid(SEARCH.replace(split=split, **changes), noise=noise, depth=(2, 3), seed=seeds)
@@ -92,21 +91,13 @@ def estimate(runs: Sequence[Run], eps: float) -> Bound:
 
 def judge(runs: Sequence[Run], eps: float) -> Verdict:
     bound = estimate(runs, eps)
-    return superiority([bound.trivial - value for value in bound.per_split], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([bound.trivial - value for value in bound.per_split])
 
 
-def test_the_bound_is_below_a_constant_guess(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    reason = unfitted([run for run in trained if run.config.part == "first"])
-    assert verdict(lambda eps: not_applicable(reason) if reason else judge(trained, eps)) == SUPPORTED
+def test_the_bound_is_below_a_constant_guess(supported: Check) -> None:
+    supported(judge, unless=lambda runs: unfitted([run for run in runs if run.config.part == "first"]))
 
 
-def test_control_labels_that_say_nothing(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
+def test_control_labels_that_say_nothing(control: Check) -> None:
     """No network can generalise there. These networks separate nothing either, and that counts as the event."""
-    shuffled = runs(setting.control_runs)
-    control = "The same with labels permuted among the samples, which no network can predict."
-    assert verdict(lambda eps: judge(shuffled, eps), control=control) != SUPPORTED
+    control("The same with labels permuted among the samples, which no network can predict.", judge)

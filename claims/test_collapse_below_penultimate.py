@@ -10,25 +10,23 @@ had no pilot.
 At scale paper: CONV-8-400 on CIFAR-10 of the published figure, which shows no CDNV.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 from ncharness import (
     PAPER,
     SMALL,
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     grid,
-    not_applicable,
-    power,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1005)
+MARGIN = 0.5
 CLAIM = Claim(
     id="c5-collapse-below",
     title="Collapse is not confined to the penultimate layer",
@@ -39,8 +37,9 @@ CLAIM = Claim(
     "after the last epoch",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.75, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.75, sd=0.1),
     precondition="training error at most 0.01",
     figure="cdnv-by-epoch",
 )
@@ -49,7 +48,9 @@ CLAIM = Claim(
 def setting(name: str) -> Setting:
     base = (SMALL | PAPER)[name]
     untouched = base.replace(lr=0.0, epochs=10)
-    return Setting(name=name, eps=None, runs=grid(base, seed=SEEDS), control_runs=grid(untouched, seed=SEEDS))
+    return Setting(
+        name=name, eps=None, runs=grid(base, seed=CLAIM.seeds), control_runs=grid(untouched, seed=CLAIM.seeds)
+    )
 
 
 SETTINGS = {
@@ -65,19 +66,12 @@ def least_collapse(run: Run) -> float:
 
 
 def judge(runs: Sequence[Run]) -> Verdict:
-    return superiority([least_collapse(run) for run in runs], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([least_collapse(run) for run in runs])
 
 
-def test_layers_below_the_penultimate_collapse(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    reason = unfitted(trained)
-    assert verdict(lambda _: not_applicable(reason) if reason else judge(trained)) == SUPPORTED
+def test_layers_below_the_penultimate_collapse(supported: Check) -> None:
+    supported(judge, unless=unfitted)
 
 
-def test_control_learning_rate_zero(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    untouched = runs(setting.control_runs)
-    assert verdict(lambda _: judge(untouched), control="The same with learning rate 0.") != SUPPORTED
+def test_control_learning_rate_zero(control: Check) -> None:
+    control("The same with learning rate 0.", judge)

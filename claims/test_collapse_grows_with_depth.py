@@ -8,26 +8,25 @@ The claim's seeds had been trained for C2, which looks at no CDNV.
 At scale paper: four depths of the published figure, CONV-L-400 on CIFAR-10 with L = 5, 8, 12, 20; it shows no CDNV.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 from ncharness import (
     PAPER,
     SMALL,
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     grid,
     not_applicable,
     pivot,
-    power,
-    trend,
     unfitted,
 )
 
-MIN_RISE, ALPHA, SEEDS, DEPTHS, PAPER_DEPTHS = 0.1, 0.05, range(1000, 1005), (4, 6, 8, 12), (5, 8, 12, 20)
+MIN_RISE, DEPTHS, PAPER_DEPTHS = 0.1, (4, 6, 8, 12), (5, 8, 12, 20)
 CLAIM = Claim(
     id="c4-collapse-depth",
     title="Collapse strengthens with the number of layers",
@@ -37,17 +36,20 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the train CDNV of layer L, by L",
     test="trend",
     margin=MIN_RISE,
-    alpha=ALPHA,
-    power=power("trend", effect=0.4, sd=0.12, n=len(SEEDS), margin=MIN_RISE, alpha=ALPHA, n_levels=len(DEPTHS)),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.4, sd=0.12, levels=len(DEPTHS)),
     precondition="training error at most 0.01 at every L",
     figure="cdnv-by-layer",
 )
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=None, runs=grid(SMALL[name], depth=DEPTHS, seed=SEEDS)) for name in ("digits", "mnist1d")
+        Setting(name=name, eps=None, runs=grid(SMALL[name], depth=DEPTHS, seed=CLAIM.seeds))
+        for name in ("digits", "mnist1d")
     ],
     "paper": [
-        Setting(name=name, eps=None, runs=grid(base, depth=PAPER_DEPTHS, seed=SEEDS)) for name, base in PAPER.items()
+        Setting(name=name, eps=None, runs=grid(base, depth=PAPER_DEPTHS, seed=CLAIM.seeds))
+        for name, base in PAPER.items()
     ],
 }
 # For the control: which depth is taken for which, by seed in turn. Each undoes the other: no order is left.
@@ -63,19 +65,12 @@ def judge(runs: Sequence[Run], permutations: Sequence[Sequence[int]] = (range(le
         return not_applicable(reason)
     levels, rows = pivot(runs, "depth", collapse)
     table = [[row[i] for i in permutations[seed % len(permutations)]] for seed, row in enumerate(rows)]
-    return trend(table, levels=levels, min_effect=MIN_RISE, alpha=ALPHA)
+    return CLAIM.judge(table, levels=levels)
 
 
-def test_collapse_strengthens_with_depth(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_collapse_strengthens_with_depth(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_depths_permuted(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the depths L permuted across runs."
-    assert verdict(lambda _: judge(trained, PERMUTATIONS), control=control) != SUPPORTED
+def test_control_depths_permuted(control: Check) -> None:
+    control("The same with the depths L permuted across runs.", judge, PERMUTATIONS)

@@ -11,29 +11,27 @@ At scale paper: those CONV-10-H, with all five H. On which data is not public: C
 published figure. The power is that of three widths.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log2, log10
 from statistics import fmean
 
 from ncharness import (
     PAPER,
     SMALL,
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     grid,
     not_applicable,
     pivot,
-    power,
-    trend,
     unfitted,
     weakest,
 )
 
-MIN_RISE, ALPHA, SEEDS = 0.1, 0.05, range(1000, 1005)
-PART = power("trend", effect=0.3, sd=0.08, n=len(SEEDS), margin=MIN_RISE, alpha=ALPHA)
+MIN_RISE = 0.1
 CLAIM = Claim(
     id="c9-collapse-width",
     title="Wider networks collapse more in intermediate layers",
@@ -43,19 +41,20 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the geometric mean of the CDNVs of the layers 2 to L - 1, by width H",
     test="trend",
     margin=MIN_RISE,
-    alpha=ALPHA,
-    power=1.0 - 2.0 * (1.0 - PART),  # both parts; at least this, whatever their dependence
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.3, sd=0.08, times=2),
     precondition="training error at most 0.01 at every H",
     figure="collapse-by-width",
 )
 WIDTHS = {"digits": (32, 64, 128), "digits-conv": (16, 32, 64), "mnist1d-2000": (100, 200, 400)}
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=None, runs=grid(SMALL[name], width=widths, seed=SEEDS))
+        Setting(name=name, eps=None, runs=grid(SMALL[name], width=widths, seed=CLAIM.seeds))
         for name, widths in WIDTHS.items()
     ],
     "paper": [
-        Setting(name=name, eps=None, runs=grid(base, depth=[10], width=(20, 40, 80, 160, 320), seed=SEEDS))
+        Setting(name=name, eps=None, runs=grid(base, depth=[10], width=(20, 40, 80, 160, 320), seed=CLAIM.seeds))
         for name, base in PAPER.items()
     ],
 }
@@ -75,20 +74,13 @@ def judge(runs: Sequence[Run], *, permuted: bool = False) -> Verdict:
         widths, rows = pivot(runs, "width", lambda run, split=split: collapse(run, split))
         permutations = PERMUTATIONS[len(widths)] if permuted else (range(len(widths)),)
         table = [[row[i] for i in permutations[seed % len(permutations)]] for seed, row in enumerate(rows)]
-        parts[data] = trend(table, levels=[log2(width) for width in widths], min_effect=MIN_RISE, alpha=ALPHA)
+        parts[data] = CLAIM.judge(table, levels=[log2(width) for width in widths])
     return weakest(parts)
 
 
-def test_collapse_strengthens_with_width(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_collapse_strengthens_with_width(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_widths_permuted(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the widths permuted across runs."
-    assert verdict(lambda _: judge(trained, permuted=True), control=control) != SUPPORTED
+def test_control_widths_permuted(control: Check) -> None:
+    control("The same with the widths permuted across runs.", judge, permuted=True)

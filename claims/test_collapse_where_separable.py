@@ -10,27 +10,26 @@ MNIST-1D; Fashion-MNIST gave 10^0.5 with 2,000 samples and 60 epochs, which fit 
 At scale paper: CONV-8-400 on CIFAR-10 of the published figure, as the sizes of that MLP and its data are not public.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 from statistics import fmean
 
 from ncharness import (
     PAPER,
     SMALL,
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     effective_depth,
     grid,
     not_applicable,
-    power,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = 0.3, 0.05, range(1000, 1005)
+MARGIN = 0.3
 CLAIM = Claim(
     id="c6-collapse-where",
     title="CDNV collapses where NCC accuracy saturates",
@@ -40,8 +39,9 @@ CLAIM = Claim(
     quantity="per seed, mean log10 train CDNV of the layers before the effective depth minus that of the others",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.5, sd=0.08, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.5, sd=0.08),
     precondition="training error at most 0.01, and in every seed an effective depth above 1",
     figure="ncc-and-cdnv-by-layer",
 )
@@ -54,8 +54,8 @@ EPS = {
     "fashion_mnist": 0.05,
 }
 SETTINGS = {
-    "small": [Setting(name=name, eps=eps, runs=grid(SMALL[name], seed=SEEDS)) for name, eps in EPS.items()],
-    "paper": [Setting(name=name, eps=0.05, runs=grid(base, seed=SEEDS)) for name, base in PAPER.items()],
+    "small": [Setting(name=name, eps=eps, runs=grid(SMALL[name], seed=CLAIM.seeds)) for name, eps in EPS.items()],
+    "paper": [Setting(name=name, eps=0.05, runs=grid(base, seed=CLAIM.seeds)) for name, base in PAPER.items()],
 }
 
 
@@ -71,19 +71,16 @@ def judge(runs: Sequence[Run], eps: float, order: slice = slice(None)) -> Verdic
             return not_applicable(f"{run.config.name()} has {what} at eps {eps:g}")
         collapse = [log10(value) for value in run.profile("cdnv")[order]]
         differences.append(fmean(collapse[: first - 1]) - fmean(collapse[first - 1 :]))
-    return superiority(differences, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(differences)
 
 
-def test_cdnv_collapses_where_ncc_saturates(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda eps: judge(trained, eps)) == SUPPORTED
+def test_cdnv_collapses_where_ncc_saturates(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_layers_reversed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the CDNV of every layer taken from the opposite end of the network."
-    assert verdict(lambda eps: judge(trained, eps, slice(None, None, -1)), control=control) != SUPPORTED
+def test_control_layers_reversed(control: Check) -> None:
+    control(
+        "The same with the CDNV of every layer taken from the opposite end of the network.",
+        judge,
+        slice(None, None, -1),
+    )

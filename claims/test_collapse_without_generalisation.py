@@ -16,17 +16,16 @@ from ncharness import (
     SMALL,
     SUPPORTED,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     grid,
     not_applicable,
-    power,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS, CHANCE = 0.25, 0.05, range(1000, 1005), 0.85
+MARGIN, CHANCE = 0.25, 0.85
 CLAIM = Claim(
     id="c8-no-generalisation",
     title="Collapse without generalisation shows in the intermediate layers",
@@ -37,18 +36,20 @@ CLAIM = Claim(
     "untrained minus trained; and of layer L/2 after training, wrong minus clean labels",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.5, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.5, sd=0.1),
     precondition=f"training error at most 0.01 on the labels trained on, test error under wrong ones at least {CHANCE}",
     figure="ncc-by-noise",
 )
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=None, runs=grid(SMALL[base], noise=(0.0, 1.0), seed=SEEDS))
+        Setting(name=name, eps=None, runs=grid(SMALL[base], noise=(0.0, 1.0), seed=CLAIM.seeds))
         for name, base in (("digits", "digits"), ("mnist1d", "mnist1d-2000"))
     ],
     "paper": [
-        Setting(name=name, eps=None, runs=grid(base, noise=(0.0, 1.0), seed=SEEDS)) for name, base in PAPER.items()
+        Setting(name=name, eps=None, runs=grid(base, noise=(0.0, 1.0), seed=CLAIM.seeds))
+        for name, base in PAPER.items()
     ],
 }
 
@@ -63,7 +64,7 @@ def judge(wrong: Sequence[Run], clean: Sequence[Run]) -> Verdict:
     if reason := unfitted([*wrong, *clean]):
         return not_applicable(reason)
     pairs = zip(wrong, clean, strict=True)
-    return superiority([smaller_difference(a, b) for a, b in pairs], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([smaller_difference(a, b) for a, b in pairs])
 
 
 def generalising(runs: Sequence[Run]) -> str:

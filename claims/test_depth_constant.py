@@ -18,22 +18,21 @@ from collections.abc import Callable, Sequence
 from ncharness import (
     PAPER,
     PAPER_DEPTHS,
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     RunConfig,
     Setting,
     Verdict,
-    equivalence,
     grid,
     interpolated_depth,
     not_applicable,
     pivot,
-    power,
     unfitted,
 )
 
-MARGIN, WORST, ALPHA, SEEDS, DEPTHS = 1.5, 2.5, 0.05, range(1000, 1005), (4, 6, 8, 12)
+MARGIN, WORST, DEPTHS = 1.5, 2.5, (4, 6, 8, 12)
 CLAIM = Claim(
     id="c2-depth-constant",
     title="Effective depth hardly depends on L",
@@ -44,8 +43,10 @@ CLAIM = Claim(
     "least three L, without those at which no seed has a separable layer",
     test="equivalence",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("equivalence", effect=0.8, sd=0.25, n=len(SEEDS), margin=MARGIN, alpha=ALPHA, max_difference=WORST),
+    alpha=0.05,
+    max_difference=WORST,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.8, sd=0.25),
     precondition="training error at most 0.01, and a separable layer in every seed at each L where any seed has one",
     suite="headline",
     figure="depth-by-depth",
@@ -55,16 +56,17 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=0.01,
-            runs=grid(RunConfig(data="digits", n_train=1400, width=128, epochs=150), depth=DEPTHS, seed=SEEDS),
+            runs=grid(RunConfig(data="digits", n_train=1400, width=128, epochs=150), depth=DEPTHS, seed=CLAIM.seeds),
         ),
         Setting(
             name="mnist1d",
             eps=0.05,
-            runs=grid(RunConfig(data="mnist1d", n_train=4000, width=200, epochs=150), depth=DEPTHS, seed=SEEDS),
+            runs=grid(RunConfig(data="mnist1d", n_train=4000, width=200, epochs=150), depth=DEPTHS, seed=CLAIM.seeds),
         ),
     ],
     "paper": [
-        Setting(name=name, eps=0.05, runs=grid(base, depth=PAPER_DEPTHS, seed=SEEDS)) for name, base in PAPER.items()
+        Setting(name=name, eps=0.05, runs=grid(base, depth=PAPER_DEPTHS, seed=CLAIM.seeds))
+        for name, base in PAPER.items()
     ],
 }
 
@@ -93,19 +95,16 @@ def judge(runs: Sequence[Run], eps: float, quantity: Callable[[Run, float], floa
     if reason := unfitted([run for run in runs if run.config.depth in kept]):
         return not_applicable(reason)
     values = [[value for value in row if value is not None] for row in rows]
-    return equivalence([max(row) - min(row) for row in values], margin=MARGIN, alpha=ALPHA, max_difference=WORST)
+    return CLAIM.judge([max(row) - min(row) for row in values])
 
 
-def test_effective_depth_hardly_depends_on_depth(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda eps: judge(trained, eps)) == SUPPORTED
+def test_effective_depth_hardly_depends_on_depth(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_number_of_redundant_layers(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The number of layers from the effective depth upwards, which does grow with L, through the same test."
-    assert verdict(lambda eps: judge(trained, eps, redundant_layers), control=control) != SUPPORTED
+def test_control_number_of_redundant_layers(control: Check) -> None:
+    control(
+        "The number of layers from the effective depth upwards, which does grow with L, through the same test.",
+        judge,
+        redundant_layers,
+    )

@@ -10,12 +10,13 @@ At scale paper: CONV-8-400 on CIFAR-10 of the published figure. Its noisy runs, 
 public: the levels are ours.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
     PAPER,
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     RunConfig,
     Setting,
@@ -24,12 +25,10 @@ from ncharness import (
     interpolated_depth,
     not_applicable,
     pivot,
-    power,
-    trend,
     unfitted,
 )
 
-MIN_RISE, ALPHA, SEEDS, NOISE = 1.5, 0.05, range(1000, 1005), (0.0, 0.1, 0.25, 0.5)
+MIN_RISE, NOISE = 1.5, (0.0, 0.1, 0.25, 0.5)
 CLAIM = Claim(
     id="c7-depth-noise",
     title="Effective depth grows with label noise",
@@ -39,9 +38,11 @@ CLAIM = Claim(
     quantity="per seed, interpolated depth by noise fraction (exact count, nested, all wrong), in layers; without a "
     "separable layer, L: under noise that makes the rise smaller than it is, on clean labels it leaves none",
     test="trend",
+    levels=NOISE,
     margin=MIN_RISE,
-    alpha=ALPHA,
-    power=power("trend", effect=2.4, sd=0.4, n=len(SEEDS), margin=MIN_RISE, alpha=ALPHA, n_levels=len(NOISE)),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=2.4, sd=0.4),
     precondition="training error on the noisy labels at most 0.01",
     suite="headline",
     figure="depth-by-noise",
@@ -51,15 +52,17 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=0.10,
-            runs=grid(RunConfig(data="digits", n_train=1400, width=128, epochs=150), noise=NOISE, seed=SEEDS),
+            runs=grid(RunConfig(data="digits", n_train=1400, width=128, epochs=150), noise=NOISE, seed=CLAIM.seeds),
         ),
         Setting(
             name="mnist1d",
             eps=0.10,
-            runs=grid(RunConfig(data="mnist1d", n_train=2000, width=200, epochs=100), noise=NOISE, seed=SEEDS),
+            runs=grid(RunConfig(data="mnist1d", n_train=2000, width=200, epochs=100), noise=NOISE, seed=CLAIM.seeds),
         ),
     ],
-    "paper": [Setting(name=name, eps=0.10, runs=grid(base, noise=NOISE, seed=SEEDS)) for name, base in PAPER.items()],
+    "paper": [
+        Setting(name=name, eps=0.10, runs=grid(base, noise=NOISE, seed=CLAIM.seeds)) for name, base in PAPER.items()
+    ],
 }
 # For the control: which noise level is taken for which, by seed in turn. Each undoes the other: no order is left.
 PERMUTATIONS = ((1, 3, 0, 2), (2, 0, 3, 1))
@@ -75,19 +78,12 @@ def judge(runs: Sequence[Run], eps: float, permutations: Sequence[Sequence[int]]
         return not_applicable(reason)
     _, rows = pivot(runs, "noise", lambda run: depth(run, eps))
     table = [[row[i] for i in permutations[seed % len(permutations)]] for seed, row in enumerate(rows)]
-    return trend(table, levels=NOISE, min_effect=MIN_RISE, alpha=ALPHA)
+    return CLAIM.judge(table)
 
 
-def test_effective_depth_grows_with_label_noise(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda eps: judge(trained, eps)) == SUPPORTED
+def test_effective_depth_grows_with_label_noise(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_noise_fractions_permuted(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the noise fractions permuted across runs."
-    assert verdict(lambda eps: judge(trained, eps, PERMUTATIONS), control=control) != SUPPORTED
+def test_control_noise_fractions_permuted(control: Check) -> None:
+    control("The same with the noise fractions permuted across runs.", judge, PERMUTATIONS)

@@ -10,25 +10,22 @@ At scale paper: CONV-8-400 on CIFAR-10 of that figure. Not blind: it shows no se
 layer 6 after it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
     PAPER,
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     RunConfig,
     Setting,
     Verdict,
     grid,
     interpolated_depth,
-    not_applicable,
-    power,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = 1.5, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="c13-depth-shrinks",
     title="Effective depth shrinks with training",
@@ -37,9 +34,10 @@ CLAIM = Claim(
     quantity="per seed, interpolated depth at epoch 0 minus that after the last epoch, in layers; without a separable "
     "layer, L: at epoch 0 that makes the difference smaller than it is, at the end it leaves none",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=3.5, sd=0.5, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=1.5,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=3.5, sd=0.5),
     precondition="training error at most 0.01",
     suite="headline",
     figure="depth-by-epoch",
@@ -48,7 +46,9 @@ CLAIM = Claim(
 
 def setting(name: str, *, eps: float, base: RunConfig) -> Setting:
     untouched = base.replace(lr=0.0, epochs=10)
-    return Setting(name=name, eps=eps, runs=grid(base, seed=SEEDS), control_runs=grid(untouched, seed=SEEDS))
+    return Setting(
+        name=name, eps=eps, runs=grid(base, seed=CLAIM.seeds), control_runs=grid(untouched, seed=CLAIM.seeds)
+    )
 
 
 SETTINGS = {
@@ -67,20 +67,13 @@ def shrinkage(run: Run, eps: float) -> float:
 
 
 def judge(runs: Sequence[Run], eps: float) -> Verdict:
-    return superiority([shrinkage(run, eps) for run in runs], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([shrinkage(run, eps) for run in runs])
 
 
-def test_effective_depth_shrinks(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    reason = unfitted(trained)
-    assert verdict(lambda eps: not_applicable(reason) if reason else judge(trained, eps)) == SUPPORTED
+def test_effective_depth_shrinks(supported: Check) -> None:
+    supported(judge, unless=unfitted)
 
 
-def test_control_learning_rate_zero(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
+def test_control_learning_rate_zero(control: Check) -> None:
     """Batch norm still gathers its statistics, so the features do change, but nothing is learnt."""
-    untouched = runs(setting.control_runs)
-    assert verdict(lambda eps: judge(untouched, eps), control="The same with learning rate 0.") != SUPPORTED
+    control("The same with learning rate 0.", judge)

@@ -8,25 +8,23 @@ The control is the classification that is not standard: half of the training lab
 At scale paper: the deepest network of the published figure, CONV-20-400 on CIFAR-10. Not blind either: it has layer 6.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
     PAPER,
     SMALL,
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     grid,
     interpolated_depth,
-    not_applicable,
-    power,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS, DEPTH, DEEPEST = 0.5, 0.05, range(1000, 1005), 12, 20
+MARGIN, DEPTH, DEEPEST = 0.5, 12, 20
 CLAIM = Claim(
     id="c3-depth-small",
     title="Effective depth is small",
@@ -36,8 +34,9 @@ CLAIM = Claim(
     quantity="per seed, L / 2 minus interpolated depth, in layers; without a separable layer, the depth is L",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=1.0, sd=0.2, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=1.0, sd=0.2),
     precondition="training error at most 0.01",
     suite="headline",
     figure="ncc-by-layer",
@@ -47,8 +46,8 @@ SETTINGS = {
         Setting(
             name=name,
             eps=eps,
-            runs=grid(SMALL[name], depth=[DEPTH], seed=SEEDS),
-            control_runs=grid(SMALL[noisy], noise=[0.5], seed=SEEDS),
+            runs=grid(SMALL[name], depth=[DEPTH], seed=CLAIM.seeds),
+            control_runs=grid(SMALL[noisy], noise=[0.5], seed=CLAIM.seeds),
         )
         for name, noisy, eps in (("digits", "digits", 0.01), ("mnist1d", "mnist1d-2000", 0.05))
     ],
@@ -56,8 +55,8 @@ SETTINGS = {
         Setting(
             name=name,
             eps=0.05,
-            runs=grid(base, depth=[DEEPEST], seed=SEEDS),
-            control_runs=grid(base, noise=[0.5], seed=SEEDS),
+            runs=grid(base, depth=[DEEPEST], seed=CLAIM.seeds),
+            control_runs=grid(base, noise=[0.5], seed=CLAIM.seeds),
         )
         for name, base in PAPER.items()
     ],
@@ -70,20 +69,12 @@ def spared(run: Run, eps: float) -> float:
 
 
 def judge(runs: Sequence[Run], eps: float) -> Verdict:
-    return superiority([spared(run, eps) for run in runs], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([spared(run, eps) for run in runs])
 
 
-def test_effective_depth_is_small(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    reason = unfitted(trained)
-    assert verdict(lambda eps: not_applicable(reason) if reason else judge(trained, eps)) == SUPPORTED
+def test_effective_depth_is_small(supported: Check) -> None:
+    supported(judge, unless=unfitted)
 
 
-def test_control_half_of_the_labels_wrong(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    noisy = runs(setting.control_runs)
-    control = "The same for networks of 8 layers that were trained on labels half of which are wrong."
-    assert verdict(lambda eps: judge(noisy, eps), control=control) != SUPPORTED
+def test_control_half_of_the_labels_wrong(control: Check) -> None:
+    control("The same for networks of 8 layers that were trained on labels half of which are wrong.", judge)

@@ -9,7 +9,7 @@ Pilots, seeds 0 and 1: late shares below .03 in size, rank correlations from .8 
 At scale paper: CONV-8-400 on CIFAR-10 of the published figure, as the sizes of those networks are not public.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 from scipy.stats import spearmanr
@@ -17,25 +17,20 @@ from scipy.stats import spearmanr
 from ncharness import (
     PAPER,
     SMALL,
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     equivalence,
     grid,
     not_applicable,
-    power,
-    superiority,
     unfitted,
     weakest,
 )
 
-MARGIN, LATE, ALPHA, SEEDS = 0.5, 0.1, 0.05, range(1000, 1005)
-MISSED = (
-    1.0 - power("superiority", effect=0.8, sd=0.08, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
-    2.0 * (1.0 - power("equivalence", effect=0.02, sd=0.02, n=len(SEEDS), margin=LATE, alpha=ALPHA)),
-)
+MARGIN, LATE = 0.5, 0.1
 CLAIM = Claim(
     id="c12-held-out",
     title="Test NCC accuracy and test CDNV saturate together",
@@ -46,17 +41,18 @@ CLAIM = Claim(
     f"of test NCC error and of log10 test CDNV (margin ±{LATE}); rank correlation of the two over the measured epochs",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=1.0 - sum(MISSED),  # of all parts; at least this, whatever their dependence
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=(Planned(effect=0.8, sd=0.08), Planned(effect=0.02, sd=0.02, test="equivalence", margin=LATE, times=2)),
     precondition="training error at most 0.01",
     figure="test-by-epoch",
 )
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=None, runs=grid(SMALL[name], seed=SEEDS))
+        Setting(name=name, eps=None, runs=grid(SMALL[name], seed=CLAIM.seeds))
         for name in ("digits", "digits-conv", "digits-convres", "mnist1d", "mnist", "fashion_mnist")
     ],
-    "paper": [Setting(name=name, eps=None, runs=grid(base, seed=SEEDS)) for name, base in PAPER.items()],
+    "paper": [Setting(name=name, eps=None, runs=grid(base, seed=CLAIM.seeds)) for name, base in PAPER.items()],
 }
 
 
@@ -77,22 +73,15 @@ def judge(runs: Sequence[Run], order: slice = slice(None)) -> Verdict:
         shares["test NCC error"].append(late_share(errors))
         shares["test CDNV"].append(late_share(collapse))
         correlations.append(float(spearmanr(errors, collapse).statistic))
-    parts = {"rank correlation": superiority(correlations, margin=MARGIN, alpha=ALPHA)}
+    parts = {"rank correlation": CLAIM.judge(correlations)}
     for name, values in shares.items():
-        parts[f"late share of {name}"] = equivalence(values, margin=LATE, alpha=ALPHA)
+        parts[f"late share of {name}"] = equivalence(values, margin=LATE, alpha=CLAIM.alpha)
     return weakest(parts)
 
 
-def test_test_ncc_and_test_cdnv_saturate_together(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_test_ncc_and_test_cdnv_saturate_together(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_epochs_reversed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the CDNVs of the epochs in reverse order."
-    assert verdict(lambda _: judge(trained, slice(None, None, -1)), control=control) != SUPPORTED
+def test_control_epochs_reversed(control: Check) -> None:
+    control("The same with the CDNVs of the epochs in reverse order.", judge, slice(None, None, -1))

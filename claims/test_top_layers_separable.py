@@ -11,25 +11,23 @@ At scale paper: the networks of that figure with L = 8, 12, 16, 20. Not blind to
 at .952 in it, where eps asks for .95.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
     PAPER,
     PAPER_DEPTHS,
     SMALL,
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     grid,
-    not_applicable,
-    power,
-    superiority,
     unfitted,
 )
 
-THRESHOLD, MARGIN, ALPHA, SEEDS = 6, 0.0, 0.05, range(1000, 1005)
+THRESHOLD = 6
 CLAIM = Claim(
     id="c1-top-layers",
     title="All top layers separate the training set",
@@ -38,9 +36,10 @@ CLAIM = Claim(
     source="arXiv:2301.04605; arXiv:2202.09028 v9, figure",
     quantity=f"per seed, eps minus the largest train NCC error of the layers {THRESHOLD} to L of all its networks",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.005, sd=0.002, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.005, sd=0.002),
     precondition="training error at most 0.01",
     figure="ncc-by-epoch",
 )
@@ -52,8 +51,8 @@ def setting(name: str, *, eps: float, depths: Sequence[int]) -> Setting:
     return Setting(
         name=name,
         eps=eps,
-        runs=grid(base, depth=depths, seed=SEEDS),
-        control_runs=grid(untouched, seed=SEEDS),
+        runs=grid(base, depth=depths, seed=CLAIM.seeds),
+        control_runs=grid(untouched, seed=CLAIM.seeds),
     )
 
 
@@ -73,19 +72,12 @@ def judge(runs: Sequence[Run], eps: float) -> Verdict:
     for run in runs:
         seed = run.config.seed
         worst[seed] = max(worst.get(seed, 0.0), *run.profile()[THRESHOLD - 1 :])
-    return superiority([eps - worst[seed] for seed in sorted(worst)], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([eps - worst[seed] for seed in sorted(worst)])
 
 
-def test_all_top_layers_separate(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    reason = unfitted(trained)
-    assert verdict(lambda eps: not_applicable(reason) if reason else judge(trained, eps)) == SUPPORTED
+def test_all_top_layers_separate(supported: Check) -> None:
+    supported(judge, unless=unfitted)
 
 
-def test_control_learning_rate_zero(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    untouched = runs(setting.control_runs)
-    assert verdict(lambda eps: judge(untouched, eps), control="The same with learning rate 0.") != SUPPORTED
+def test_control_learning_rate_zero(control: Check) -> None:
+    control("The same with learning rate 0.", judge)

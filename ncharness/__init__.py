@@ -49,7 +49,7 @@ from ncharness.training.loop import train
 from ncharness.training.provenance import facts
 from ncharness.training.rows import Row
 from ncharness.verdicts.bound import Bound, Term, comparative_bound, mean_depth, minimal_depth
-from ncharness.verdicts.claim import Claim, Setting, digits_of_agreement, pivot, unfinished, unfitted
+from ncharness.verdicts.claim import Check, Claim, Planned, Setting, digits_of_agreement, pivot, unfinished, unfitted
 from ncharness.verdicts.networks import PAPER, PAPER_DEPTHS, SMALL
 from ncharness.verdicts.power import detectable_share, power, seeds_needed
 from ncharness.verdicts.terminal_phase import digits_over_phase, not_terminal, terminal_phase
@@ -79,11 +79,13 @@ __all__ = [
     "SMALL",
     "SUPPORTED",
     "Bound",
+    "Check",
     "Claim",
     "ClassMeasure",
     "ClassStats",
     "LayerReport",
     "Outcome",
+    "Planned",
     "Row",
     "Run",
     "RunConfig",

@@ -7,14 +7,13 @@ alpha/beta after epochs 1 and 2: 1.8 to 2.1 against 1.00 to 1.02. Much of it is 
 initialisation. Nothing is said of later epochs, see test_inelastic_on_random_labels.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log
 
 import numpy as np
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, pivot, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, pivot, study_grid
 
-MARGIN, ALPHA, SEEDS = 0.3, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="d4-elastic-learnable",
     title="Early, alpha/beta is larger for labels that can be learnt",
@@ -22,9 +21,10 @@ CLAIM = Claim(
     source="Zhang et al., arXiv:2110.05960",
     quantity="per seed, mean log alpha/beta after the first and the second epoch, clean less random labels",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.6, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.3,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.6, sd=0.1),
     precondition="the clean labels are learnt: training error after the second epoch at most .05",
     suite="literature",
 )
@@ -33,8 +33,8 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=None,
-            runs=study_grid("local_elasticity.impacts", noise=(0.0, 2 / 3), epochs=2, seed=SEEDS),
-            control_runs=study_grid("local_elasticity.impacts", noise=(0.6, 2 / 3), epochs=2, seed=SEEDS),
+            runs=study_grid("local_elasticity.impacts", noise=(0.0, 2 / 3), epochs=2, seed=CLAIM.seeds),
+            control_runs=study_grid("local_elasticity.impacts", noise=(0.6, 2 / 3), epochs=2, seed=CLAIM.seeds),
         )
     ]
 }
@@ -50,19 +50,12 @@ def judge(runs: Sequence[Run], learnt: float = 0.05) -> Verdict:
         return not_applicable(f"training error {worst:.3g} after two epochs, above {learnt:g}")
     _, table = pivot(runs, "noise", early)
     less, more = np.array(table, dtype=float).T
-    return superiority(less - more, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(less - more)
 
 
-def test_networks_are_elastic_on_labels_that_can_be_learnt(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_networks_are_elastic_on_labels_that_can_be_learnt(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_labels_nearly_at_random(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with .6 of the labels wrong in place of none, at whatever training error."
-    assert verdict(lambda _: judge(trained, learnt=1.0), control=control) != SUPPORTED
+def test_control_labels_nearly_at_random(control: Check) -> None:
+    control("The same with .6 of the labels wrong in place of none, at whatever training error.", judge, learnt=1.0)

@@ -6,24 +6,22 @@ and .51 with four times the feature layers' decay, .82 and .89 with four times t
 .57.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Study,
     Verdict,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = 0.25, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="d20-feature-decay-raised",
     title="Decay of the feature layers collapses more than that of the last",
@@ -33,9 +31,10 @@ CLAIM = Claim(
     quantity="per seed, log of NC1 (trace form) of the last hidden layer with four times the decay of the last layer "
     "over that with four times the decay of the feature layers",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.5, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.25,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.5, sd=0.1),
     precondition="training error at most 0.01",
     suite="literature",
 )
@@ -44,7 +43,7 @@ CLAIM = Claim(
 def raised(decay: float) -> list[Study]:
     """Four times the decay of the last layer, then four times that of the feature layers."""
     kinds = ((decay, 4 * decay), (4 * decay, decay))
-    common = {"samples": 500, "epochs": 60, "seed": SEEDS}
+    common = {"samples": 500, "epochs": 60, "seed": CLAIM.seeds}
     return [
         study
         for features, last in kinds
@@ -59,20 +58,13 @@ def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
     collapse = [log(run.scalar("nc1_trace")) for run in runs]
-    ratios = [a - b for a, b in zip(collapse[: len(SEEDS)], collapse[len(SEEDS) :], strict=True)]
-    return superiority(ratios, margin=MARGIN, alpha=ALPHA)
+    ratios = [a - b for a, b in zip(collapse[: len(CLAIM.seeds)], collapse[len(CLAIM.seeds) :], strict=True)]
+    return CLAIM.judge(ratios)
 
 
-def test_decay_of_the_feature_layers_collapses_more(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_decay_of_the_feature_layers_collapses_more(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_hardly_any_decay(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with a thousandth of the decay."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_hardly_any_decay(control: Check) -> None:
+    control("The same with a thousandth of the decay.", judge)

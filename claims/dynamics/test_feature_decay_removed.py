@@ -7,24 +7,22 @@ layer's removal over none; other pilots .04 to .11. A small effect: the margin i
 the decay, of which removal is nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Study,
     Verdict,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = log(1.02), 0.05, range(1000, 1008)
 CLAIM = Claim(
     id="d19-feature-decay-removed",
     title="Collapse needs the decay of the feature layers more than that of the last",
@@ -34,9 +32,10 @@ CLAIM = Claim(
     quantity="per seed, log of NC1 (trace form) of the last hidden layer without decay of the feature layers over that "
     "without decay of the last",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.05, sd=0.02, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=log(1.02),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.05, sd=0.02),
     precondition="training error at most 0.01",
     suite="literature",
 )
@@ -45,7 +44,7 @@ CLAIM = Claim(
 def removed(decay: float) -> list[Study]:
     """Without the decay of the feature layers, then without that of the last."""
     kinds = ((0.0, decay), (decay, 0.0))
-    common = {"samples": 500, "epochs": 60, "seed": SEEDS}
+    common = {"samples": 500, "epochs": 60, "seed": CLAIM.seeds}
     return [
         study
         for features, last in kinds
@@ -60,20 +59,13 @@ def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
     collapse = [log(run.scalar("nc1_trace")) for run in runs]
-    ratios = [a - b for a, b in zip(collapse[: len(SEEDS)], collapse[len(SEEDS) :], strict=True)]
-    return superiority(ratios, margin=MARGIN, alpha=ALPHA)
+    ratios = [a - b for a, b in zip(collapse[: len(CLAIM.seeds)], collapse[len(CLAIM.seeds) :], strict=True)]
+    return CLAIM.judge(ratios)
 
 
-def test_collapse_needs_the_decay_of_the_feature_layers(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_collapse_needs_the_decay_of_the_feature_layers(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_hardly_any_decay(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with a thousandth of the decay."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_hardly_any_decay(control: Check) -> None:
+    control("The same with a thousandth of the decay.", judge)

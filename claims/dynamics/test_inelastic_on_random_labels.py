@@ -5,12 +5,11 @@ Zhang et al. (arXiv:2110.05960), with alpha and beta measured as in test_elastic
 1.02 after two epochs and .98 and 1.07 at training error 0 after 100 (seeds 0 and 1). Both times are tested.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, equivalence, not_applicable, power, study_grid
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid
 
-MARGIN, ALPHA, SEEDS = 0.15, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="d5-inelastic-random",
     title="alpha = beta on labels at random",
@@ -19,9 +18,10 @@ CLAIM = Claim(
     source="Zhang et al., arXiv:2110.05960",
     quantity="per seed, log alpha/beta after the last epoch",
     test="equivalence",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("equivalence", effect=0.02, sd=0.05, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.15,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.02, sd=0.05),
     precondition="of a training to its end, training error at most .01; of one of two epochs, none",
     suite="literature",
 )
@@ -30,8 +30,8 @@ SETTINGS = {
         Setting(
             name=name,
             eps=None,
-            runs=study_grid("local_elasticity.impacts", noise=2 / 3, epochs=epochs, seed=SEEDS),
-            control_runs=study_grid("local_elasticity.impacts", noise=0.0, epochs=2, seed=SEEDS),
+            runs=study_grid("local_elasticity.impacts", noise=2 / 3, epochs=epochs, seed=CLAIM.seeds),
+            control_runs=study_grid("local_elasticity.impacts", noise=0.0, epochs=2, seed=CLAIM.seeds),
         )
         for name, epochs in (("early", 2), ("memorised", 100))
     ]
@@ -41,19 +41,12 @@ SETTINGS = {
 def judge(runs: Sequence[Run]) -> Verdict:
     if unfitted := [run for run in runs if run.epochs[-1] > 2 and not run.scalar("error") <= 0.01]:
         return not_applicable(f"{unfitted[0].config.name()} did not memorise: error {unfitted[0].scalar('error'):.3f}")
-    return equivalence([log(run.scalar("ratio")) for run in runs], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([log(run.scalar("ratio")) for run in runs])
 
 
-def test_networks_are_inelastic_on_labels_at_random(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_networks_are_inelastic_on_labels_at_random(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_clean_labels(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with clean labels, after two epochs."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_clean_labels(control: Check) -> None:
+    control("The same with clean labels, after two epochs.", judge)

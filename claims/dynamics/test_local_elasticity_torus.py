@@ -12,25 +12,20 @@ from collections.abc import Callable, Sequence
 
 from ncharness import (
     SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Study,
     Verdict,
     equivalence,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     weakest,
 )
 
-MARGIN, FLAT, ALPHA, SEEDS = 0.5, 0.3, 0.05, range(2000, 2006)
-MISSED = (
-    1.0 - power("superiority", effect=0.9, sd=0.05, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
-    1.0 - power("equivalence", effect=0.05, sd=0.05, n=len(SEEDS), margin=FLAT, alpha=ALPHA),
-    1.0 - power("superiority", effect=0.9, sd=0.05, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
-)
+FLAT = 0.3
 CLAIM = Claim(
     id="d6-elastic-torus",
     title="ReLU networks are locally elastic, linear ones are not",
@@ -40,9 +35,14 @@ CLAIM = Claim(
     quantity="per seed: minus the correlation of relative change and distance, ReLU; that of the linear network "
     f"(margin ±{FLAT}); ratio of the relative change of far pairs to near ones, linear less ReLU",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=1.0 - sum(MISSED),  # of all parts; at least this, whatever their dependence
+    margin=0.5,
+    alpha=0.05,
+    seeds=range(2000, 2006),
+    planned=(
+        Planned(effect=0.9, sd=0.05),
+        Planned(effect=0.05, sd=0.05, test="equivalence", margin=FLAT),
+        Planned(effect=0.9, sd=0.05),
+    ),
     precondition="ReLU networks have a training error of at most .05, and every step changes the output at its own "
     "sample by more than 1e-9",
     suite="literature",
@@ -50,7 +50,7 @@ CLAIM = Claim(
 
 
 def networks(*, linear: bool) -> list[Study]:
-    return study_grid("local_elasticity.torus", width=1024, steps=2000, lr=3e-3, linear=linear, seed=SEEDS)
+    return study_grid("local_elasticity.torus", width=1024, steps=2000, lr=3e-3, linear=linear, seed=CLAIM.seeds)
 
 
 SETTINGS = {"small": [Setting(name="torus", eps=None, runs=[*networks(linear=False), *networks(linear=True)])]}
@@ -65,20 +65,17 @@ def judge(elastic: Sequence[Run], linear: Sequence[Run], fitted: float = 0.05) -
     ratios = [b.scalar("far_over_near") - a.scalar("far_over_near") for a, b in zip(elastic, linear, strict=True)]
     return weakest(
         {
-            "correlation, ReLU": superiority(
-                [-run.scalar("correlation") for run in elastic], margin=MARGIN, alpha=ALPHA
+            "correlation, ReLU": CLAIM.judge([-run.scalar("correlation") for run in elastic]),
+            "correlation, linear": equivalence(
+                [run.scalar("correlation") for run in linear], margin=FLAT, alpha=CLAIM.alpha
             ),
-            "correlation, linear": equivalence([run.scalar("correlation") for run in linear], margin=FLAT, alpha=ALPHA),
-            "far/near": superiority(ratios, margin=MARGIN, alpha=ALPHA),
+            "far/near": CLAIM.judge(ratios),
         }
     )
 
 
-def test_networks_with_relu_are_locally_elastic(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained[: len(SEEDS)], trained[len(SEEDS) :])) == SUPPORTED
+def test_networks_with_relu_are_locally_elastic(supported: Check) -> None:
+    supported(lambda runs: judge(runs[: len(CLAIM.seeds)], runs[len(CLAIM.seeds) :]))
 
 
 def test_control_linear_networks_twice(
@@ -86,5 +83,5 @@ def test_control_linear_networks_twice(
 ) -> None:
     trained = runs(setting.runs)
     control = "The same with the linear networks in the place of those with ReLU, too."
-    linear = trained[len(SEEDS) :]
+    linear = trained[len(CLAIM.seeds) :]
     assert verdict(lambda _: judge(linear, linear, fitted=1.0), control=control) != SUPPORTED

@@ -8,16 +8,12 @@ seeds 0 and 1: it grew by .49 and .49, and by at least .0017 from each measureme
 limit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, weakest
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, superiority, weakest
 
-MARGIN, DROP, ALPHA, SEEDS = 0.2, 1e-4, 0.05, range(1000, 1006)
-MISSED = (
-    1.0 - power("superiority", effect=0.45, sd=0.05, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
-    1.0 - power("superiority", effect=1e-3, sd=5e-4, n=len(SEEDS), margin=-DROP, alpha=ALPHA),
-)
+MARGIN, DROP = 0.2, 1e-4
 CLAIM = Claim(
     id="d8-margin-grows",
     title="The normalised margin grows after separation",
@@ -28,8 +24,9 @@ CLAIM = Claim(
     f"one measurement to the next (margin -{DROP:g})",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=1.0 - sum(MISSED),  # of both parts; at least this, whatever their dependence
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=(Planned(effect=0.45, sd=0.05), Planned(effect=1e-3, sd=5e-4, margin=-DROP)),
     precondition="the loss falls below log 2 / n, at least 20 measurements before the end",
     suite="literature",
 )
@@ -38,7 +35,7 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=None,
-            runs=study_grid("implicit_bias.margin", samples=60, lr=0.1, steps=2000, seed=SEEDS),
+            runs=study_grid("implicit_bias.margin", samples=60, lr=0.1, steps=2000, seed=CLAIM.seeds),
         )
     ]
 }
@@ -56,22 +53,15 @@ def judge(runs: Sequence[Run], order: slice = slice(None)) -> Verdict:
         least.append(min(after / before - 1 for before, after in pairwise(margins)))
     return weakest(
         {
-            "growth": superiority(growth, margin=MARGIN, alpha=ALPHA),
-            "least change": superiority(least, margin=-DROP, alpha=ALPHA),
+            "growth": CLAIM.judge(growth),
+            "least change": superiority(least, margin=-DROP, alpha=CLAIM.alpha),
         }
     )
 
 
-def test_the_normalised_margin_grows_after_separation(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_normalised_margin_grows_after_separation(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_time_reversed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the measurements in reverse order."
-    assert verdict(lambda _: judge(trained, slice(None, None, -1)), control=control) != SUPPORTED
+def test_control_time_reversed(control: Check) -> None:
+    control("The same with the measurements in reverse order.", judge, slice(None, None, -1))

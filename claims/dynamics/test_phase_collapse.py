@@ -7,12 +7,11 @@ and 1.2 with ReLU, 1.9 and 2.0 with the absolute value, so log10 of the least qu
 ratios are what the finite sample gives. The control has samples of one sign, where the absolute value gains nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, study_grid
 
-MARGIN, ALPHA, SEEDS = 0.75, 0.05, range(1000, 1008)
 CLAIM = Claim(
     id="d18-phase-collapse",
     title="ReLU and absolute value separate means that differ by a sign",
@@ -21,9 +20,10 @@ CLAIM = Claim(
     source="Zarka, Guth & Mallat, arXiv:2012.10424",
     quantity="per seed, log10 of the smaller Fisher ratio of ReLU and absolute value over the larger of raw and soft",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=1.5, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.75,
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=1.5, sd=0.1),
     precondition="none",
     suite="literature",
 )
@@ -32,8 +32,8 @@ SETTINGS = {
         Setting(
             name="symmetric classes",
             eps=None,
-            runs=study_grid("thresholding.mixture", symmetric=True, seed=SEEDS),
-            control_runs=study_grid("thresholding.mixture", seed=SEEDS),
+            runs=study_grid("thresholding.mixture", symmetric=True, seed=CLAIM.seeds),
+            control_runs=study_grid("thresholding.mixture", seed=CLAIM.seeds),
         )
     ]
 }
@@ -47,19 +47,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
         )
         for run in runs
     ]
-    return superiority(gains, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(gains)
 
 
-def test_relu_and_absolute_value_separate_what_differs_by_a_sign(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_relu_and_absolute_value_separate_what_differs_by_a_sign(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_classes_of_one_sign(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same of classes that are not symmetric about 0."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_classes_of_one_sign(control: Check) -> None:
+    control("The same of classes that are not symmetric about 0.", judge)

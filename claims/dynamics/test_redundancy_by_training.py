@@ -6,11 +6,10 @@ eighth of 512 neurons loses of test accuracy, after 3 epochs and at the end. Pil
 control is width 32, where the loss grows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-MARGIN, ALPHA, SEEDS = 0.15, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="d13-redundancy-training",
     title="Redundancy of a wide layer comes with training",
@@ -19,9 +18,10 @@ CLAIM = Claim(
     source="Doimo et al., arXiv:2106.03485",
     quantity="per seed, 1 - (test accuracy lost with an eighth of the neurons at the end) / (the same after 3 epochs)",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.35, sd=0.08, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.15,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.35, sd=0.08),
     precondition="training error at most 0.01",
     suite="literature",
 )
@@ -30,8 +30,8 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=None,
-            runs=study_grid("redundancy.chunks", width=512, seed=SEEDS),
-            control_runs=study_grid("redundancy.chunks", width=32, seed=SEEDS),
+            runs=study_grid("redundancy.chunks", width=512, seed=CLAIM.seeds),
+            control_runs=study_grid("redundancy.chunks", width=32, seed=CLAIM.seeds),
         )
     ]
 }
@@ -45,19 +45,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
     shares = [1 - lost(run, run.epochs[-1]) / lost(run, run.epochs[0]) for run in runs]
-    return superiority(shares, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(shares)
 
 
-def test_redundancy_of_a_wide_layer_comes_with_training(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_redundancy_of_a_wide_layer_comes_with_training(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_a_narrow_layer(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same of a last hidden layer of 32 neurons."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_a_narrow_layer(control: Check) -> None:
+    control("The same of a last hidden layer of 32 neurons.", judge)

@@ -5,25 +5,23 @@ How the redundancy of wide layers (Doimo et al., arXiv:2106.03485) is often told
 come out REFUTED here; by the fraction of the neurons it holds, see test_redundant_fraction.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = 0.0, 0.05, range(1000, 1008)
 CLAIM = Claim(
     id="d12-redundant-count",
     title="As many neurons of a wider last layer do more",
@@ -32,15 +30,16 @@ CLAIM = Claim(
     source="after Doimo et al., arXiv:2106.03485",
     quantity="per seed, test accuracy lost with 64 random neurons, at width 128 less at width 512",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.04, sd=0.025, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.0,
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.04, sd=0.025),
     precondition="training error at most 0.01",
     suite="literature",
 )
 SETTINGS = {
     "small": [
-        Setting(name="digits", eps=None, runs=study_grid("redundancy.chunks", width=(128, 512), seed=SEEDS)),
+        Setting(name="digits", eps=None, runs=study_grid("redundancy.chunks", width=(128, 512), seed=CLAIM.seeds)),
     ]
 }
 
@@ -56,19 +55,12 @@ def judge(runs: Sequence[Run], epoch: int = -1) -> Verdict:
 
     _, table = pivot(runs, "width", lost)
     narrow, wide = np.array(table, dtype=float).T
-    return superiority(narrow - wide, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(narrow - wide)
 
 
-def test_as_many_neurons_of_a_wider_layer_do_more(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_as_many_neurons_of_a_wider_layer_do_more(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_after_three_epochs(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same after three epochs, before anything could have become copies."
-    assert verdict(lambda _: judge(trained, 0), control=control) != SUPPORTED
+def test_control_after_three_epochs(control: Check) -> None:
+    control("The same after three epochs, before anything could have become copies.", judge, 0)

@@ -6,25 +6,23 @@ by .72 at width 32 and by .12 at 512. An eighth of 512 is 64 neurons, of 32 it i
 fraction, and that is no longer so by the count, see test_redundant_count.py and the control here, 4 neurons of either.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = 0.3, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="d11-redundant-fraction",
     title="A wider last layer can spare a larger fraction of its neurons",
@@ -33,9 +31,10 @@ CLAIM = Claim(
     source="Doimo et al., arXiv:2106.03485",
     quantity="per seed, test accuracy lost with a random eighth of the neurons, at width 32 less at width 512",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.6, sd=0.05, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.3,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.6, sd=0.05),
     precondition="training error at most 0.01",
     suite="literature",
 )
@@ -44,8 +43,8 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=None,
-            runs=study_grid("redundancy.chunks", width=(32, 512), seed=SEEDS),
-            control_runs=study_grid("redundancy.chunks", width=(32, 512), count=4, seed=SEEDS),
+            runs=study_grid("redundancy.chunks", width=(32, 512), seed=CLAIM.seeds),
+            control_runs=study_grid("redundancy.chunks", width=(32, 512), count=4, seed=CLAIM.seeds),
         )
     ]
 }
@@ -56,19 +55,12 @@ def judge(runs: Sequence[Run], chunk: str = "eighth") -> Verdict:
         return not_applicable(reason)
     _, table = pivot(runs, "width", lambda run: run.scalar("accuracy", split="test") - run.scalar(chunk, split="test"))
     narrow, wide = np.array(table, dtype=float).T
-    return superiority(narrow - wide, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(narrow - wide)
 
 
-def test_a_wider_layer_can_spare_a_larger_fraction(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_a_wider_layer_can_spare_a_larger_fraction(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_as_many_neurons_of_either(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with 4 neurons of either layer in place of an eighth."
-    assert verdict(lambda _: judge(trained, "counted"), control=control) != SUPPORTED
+def test_control_as_many_neurons_of_either(control: Check) -> None:
+    control("The same with 4 neurons of either layer in place of an eighth.", judge, "counted")

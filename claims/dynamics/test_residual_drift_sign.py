@@ -6,14 +6,13 @@ has (alpha + (K - 1) beta)/K and (alpha - beta)/K, so that it must be positive. 
 digits more or better with the right sign. The control is three classes, where the sign makes no difference.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 import numpy as np
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Study, Verdict, pivot, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Study, Verdict, pivot, study_grid
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="d3-residual-drift-sign",
     title="A simplex ETF needs beta < 0 in one reading, beta > 0 in the other",
@@ -23,9 +22,10 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the distance to a simplex ETF at the sign that is right less that at the other, of "
     "the reading where this is least",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=10.0, sd=1.0, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=10.0, sd=1.0),
     precondition="none: the end is known to rounding",
     suite="literature",
 )
@@ -37,7 +37,7 @@ def both(classes: int) -> list[Study]:
         classes=classes,
         beta=(-0.3, 0.3),
         reading=("own", "cross"),
-        seed=SEEDS,
+        seed=CLAIM.seeds,
     )
 
 
@@ -53,19 +53,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
         _, table = pivot(of, "beta", lambda run: -log10(max(run.scalar("etf_distance"), 1e-16)))
         negative, positive = np.array(table, dtype=float).T
         gains.append(sign * (positive - negative))
-    return superiority(np.minimum(*gains), margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge(np.minimum(*gains))
 
 
-def test_a_simplex_needs_the_right_sign_of_beta(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_a_simplex_needs_the_right_sign_of_beta(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_three_classes(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with three classes, of which any centred set of means at one growth is a simplex."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_three_classes(control: Check) -> None:
+    control("The same with three classes, of which any centred set of means at one growth is a simplex.", judge)

@@ -8,12 +8,11 @@ is tested as it is usually stated, in both readings; for `own` and five classes 
 0 and 1, five classes, beta .3: distances .82 and .74 for `own`, 6e-16 for `cross`; three classes: below 1e-15.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, study_grid
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="d2-residual-drift-simplex",
     title="Local elasticity brings class means to a simplex ETF",
@@ -21,9 +20,10 @@ CLAIM = Claim(
     source="Zhang et al., arXiv:2110.05960, L-model",
     quantity="per seed, -log10 of the distance of the centred class means to a simplex ETF",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=10.0, sd=1.0, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=10.0, sd=1.0),
     precondition="none: the end is known to rounding",
     suite="literature",
 )
@@ -32,7 +32,9 @@ SETTINGS = {
         Setting(
             name=f"{reading} C{classes}",
             eps=None,
-            runs=study_grid("elastic_dynamics.residual_drift", classes=classes, beta=0.3, reading=reading, seed=SEEDS),
+            runs=study_grid(
+                "elastic_dynamics.residual_drift", classes=classes, beta=0.3, reading=reading, seed=CLAIM.seeds
+            ),
         )
         for reading in ("own", "cross")
         for classes in (5, 3)
@@ -42,19 +44,12 @@ SETTINGS = {
 
 def judge(runs: Sequence[Run], metric: str = "etf_distance") -> Verdict:
     digits = [-log10(max(run.scalar(metric), 1e-16)) for run in runs]
-    return superiority(digits, margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge(digits)
 
 
-def test_local_elasticity_brings_class_means_to_a_simplex(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_local_elasticity_brings_class_means_to_a_simplex(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_class_means_at_the_start(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same of the random class means that the flow begins with."
-    assert verdict(lambda _: judge(trained, "etf_distance_at_start"), control=control) != SUPPORTED
+def test_control_class_means_at_the_start(control: Check) -> None:
+    control("The same of the random class means that the flow begins with.", judge, "etf_distance_at_start")

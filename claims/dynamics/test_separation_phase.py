@@ -7,13 +7,12 @@ three classes, shares of 20 paths that end separated: 1 at beta/alpha of 0 and .
 would raise and which is not tested, 0 and .05 at 1.1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, pivot, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, pivot, study_grid
 
-MARGIN, ALPHA, SEEDS = 0.8, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="d1-separation-phase",
     title="Classes separate if alpha exceeds beta",
@@ -22,9 +21,10 @@ CLAIM = Claim(
     source="Zhang et al., arXiv:2110.05960",
     quantity="per seed, the share of 20 paths that end separated at the smaller beta, less that at the larger",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.95, sd=0.05, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.8,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.95, sd=0.05),
     precondition="no path starts separated",
     suite="literature",
 )
@@ -33,8 +33,8 @@ SETTINGS = {
         Setting(
             name=f"C{classes}",
             eps=None,
-            runs=study_grid("elastic_dynamics.separation", classes=classes, beta=(0.5, 1.1), seed=SEEDS),
-            control_runs=study_grid("elastic_dynamics.separation", classes=classes, beta=(1.1, 1.5), seed=SEEDS),
+            runs=study_grid("elastic_dynamics.separation", classes=classes, beta=(0.5, 1.1), seed=CLAIM.seeds),
+            control_runs=study_grid("elastic_dynamics.separation", classes=classes, beta=(1.1, 1.5), seed=CLAIM.seeds),
         )
         for classes in (3, 5)
     ]
@@ -46,19 +46,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
         return not_applicable(f"a path of {begun[0].config.name()} starts separated")
     _, table = pivot(runs, "beta", lambda run: run.scalar("separated"))
     smaller, larger = np.array(table, dtype=float).T
-    return superiority(smaller - larger, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(smaller - larger)
 
 
-def test_classes_separate_if_alpha_exceeds_beta(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_classes_separate_if_alpha_exceeds_beta(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_beta_above_alpha_twice(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with beta = 1.1 alpha against beta = 1.5 alpha."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_beta_above_alpha_twice(control: Check) -> None:
+    control("The same with beta = 1.1 alpha against beta = 1.5 alpha.", judge)

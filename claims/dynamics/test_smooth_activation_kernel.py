@@ -5,12 +5,11 @@ ratio, the smaller of NNGP and tangent kernel: .5 at d = 1, .08 at 8, .04 at 32.
 dimension, and with means on one side it turns round, which is the control.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, study_grid
 
-MARGIN, ALPHA, SEEDS = 0.02, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="d15-smooth-activation",
     title="Kernels of the error function are more collapsed than those of ReLU",
@@ -19,9 +18,10 @@ CLAIM = Claim(
     source="Kothapalli & Tirer, arXiv:2406.02105",
     quantity="per seed, log10 of NC1 (trace form) for ReLU over that for erf, the smaller of NNGP and tangent kernel",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.04, sd=0.01, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.02,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.04, sd=0.01),
     precondition="none",
     suite="literature",
 )
@@ -30,8 +30,8 @@ SETTINGS = {
         Setting(
             name=f"d{dim}",
             eps=None,
-            runs=study_grid("kernels.gaussians", dim=dim, seed=SEEDS),
-            control_runs=study_grid("kernels.gaussians", dim=dim, first=2.0, second=6.0, seed=SEEDS),
+            runs=study_grid("kernels.gaussians", dim=dim, seed=CLAIM.seeds),
+            control_runs=study_grid("kernels.gaussians", dim=dim, first=2.0, second=6.0, seed=CLAIM.seeds),
         )
         for dim in (1, 8, 32)
     ]
@@ -43,19 +43,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
         min(log10(run.scalar(f"relu_{kernel}") / run.scalar(f"erf_{kernel}")) for kernel in ("nngp", "ntk"))
         for run in runs
     ]
-    return superiority(ratios, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(ratios)
 
 
-def test_kernels_of_the_error_function_are_more_collapsed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_kernels_of_the_error_function_are_more_collapsed(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_means_on_one_side(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with both means on one side of the origin."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_means_on_one_side(control: Check) -> None:
+    control("The same with both means on one side of the origin.", judge)

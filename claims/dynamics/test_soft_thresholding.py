@@ -7,11 +7,10 @@ Pilots, seeds 0 and 1: 1.14 and 1.15 times the raw ratio, 1.34 and 1.37 for the 
 1.18. A threshold that takes the means with it lowers the ratio, which is the control.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, study_grid
 
-MARGIN, ALPHA, SEEDS = 1.05, 0.05, range(1000, 1008)
 CLAIM = Claim(
     id="d16-soft-threshold",
     title="Soft thresholding in a tight frame raises the Fisher ratio",
@@ -20,9 +19,10 @@ CLAIM = Claim(
     source="Zarka, Guth & Mallat, arXiv:2012.10424",
     quantity="per seed, Fisher ratio after soft thresholding over that before",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=1.13, sd=0.03, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=1.05,
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=1.13, sd=0.03),
     precondition="none",
     suite="literature",
 )
@@ -31,8 +31,8 @@ SETTINGS = {
         Setting(
             name=name,
             eps=None,
-            runs=study_grid("thresholding.mixture", back=back, seed=SEEDS),
-            control_runs=study_grid("thresholding.mixture", back=back, threshold=2.0, seed=SEEDS),
+            runs=study_grid("thresholding.mixture", back=back, seed=CLAIM.seeds),
+            control_runs=study_grid("thresholding.mixture", back=back, threshold=2.0, seed=CLAIM.seeds),
         )
         for name, back in (("space of x", True), ("coefficients", False))
     ]
@@ -41,19 +41,12 @@ SETTINGS = {
 
 def judge(runs: Sequence[Run]) -> Verdict:
     ratios = [run.scalar("fisher_soft") / run.scalar("fisher_raw") for run in runs]
-    return superiority(ratios, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(ratios)
 
 
-def test_soft_thresholding_raises_the_fisher_ratio(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_soft_thresholding_raises_the_fisher_ratio(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_a_threshold_too_high(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with four times the threshold."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_a_threshold_too_high(control: Check) -> None:
+    control("The same with four times the threshold.", judge)

@@ -6,11 +6,10 @@ and it could not be otherwise, for the raw classes are Gaussians of one covarian
 best classifier there is. It must come out REFUTED. The networks of the paper, which learn their frames, are not tested.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, study_grid
 
-MARGIN, ALPHA, SEEDS = 0.0, 0.05, range(1000, 1008)
 CLAIM = Claim(
     id="d17-soft-accuracy",
     title="Soft thresholding in a tight frame raises linear accuracy",
@@ -19,9 +18,10 @@ CLAIM = Claim(
     source="after Zarka, Guth & Mallat, arXiv:2012.10424",
     quantity="per seed, held-out accuracy of the linear discriminant after soft thresholding less before",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.005, sd=0.002, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.0,
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.005, sd=0.002),
     precondition="none",
     suite="literature",
 )
@@ -30,8 +30,8 @@ SETTINGS = {
         Setting(
             name=name,
             eps=None,
-            runs=study_grid("thresholding.mixture", back=back, seed=SEEDS),
-            control_runs=study_grid("thresholding.mixture", back=back, threshold=2.0, seed=SEEDS),
+            runs=study_grid("thresholding.mixture", back=back, seed=CLAIM.seeds),
+            control_runs=study_grid("thresholding.mixture", back=back, threshold=2.0, seed=CLAIM.seeds),
         )
         for name, back in (("space of x", True), ("coefficients", False))
     ]
@@ -40,19 +40,12 @@ SETTINGS = {
 
 def judge(runs: Sequence[Run]) -> Verdict:
     gains = [run.scalar("accuracy_soft", split="test") - run.scalar("accuracy_raw", split="test") for run in runs]
-    return superiority(gains, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(gains)
 
 
-def test_soft_thresholding_raises_linear_accuracy(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_soft_thresholding_raises_linear_accuracy(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_a_threshold_too_high(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with four times the threshold."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_a_threshold_too_high(control: Check) -> None:
+    control("The same with four times the threshold.", judge)

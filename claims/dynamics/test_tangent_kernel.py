@@ -8,12 +8,11 @@ often given without its symmetric data, that setting is in the table, where it m
 ReLU in one dimension: its kernels are multiples of each other there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, study_grid
 
-MARGIN, ALPHA, SEEDS = 0.1, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="d14-tangent-kernel",
     title="The tangent kernel is less collapsed than the NNGP kernel",
@@ -22,9 +21,10 @@ CLAIM = Claim(
     source="Kothapalli & Tirer, arXiv:2406.02105",
     quantity="per seed, log10 of NC1 (trace form) of the tangent kernel over that of the NNGP kernel",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.25, sd=0.05, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.1,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.25, sd=0.05),
     precondition="none",
     suite="literature",
 )
@@ -33,8 +33,8 @@ SETTINGS = {
         Setting(
             name=name,
             eps=None,
-            runs=study_grid("kernels.gaussians", dim=dim, seed=SEEDS, **means),
-            control_runs=study_grid("kernels.gaussians", dim=1, seed=SEEDS),
+            runs=study_grid("kernels.gaussians", dim=dim, seed=CLAIM.seeds, **means),
+            control_runs=study_grid("kernels.gaussians", dim=1, seed=CLAIM.seeds),
         )
         for name, dim, means in (
             ("relu d8", 8, {}),
@@ -50,19 +50,12 @@ SETTINGS = {
 
 def judge(runs: Sequence[Run], activation: str) -> Verdict:
     ratios = [log10(run.scalar(f"{activation}_ntk") / run.scalar(f"{activation}_nngp")) for run in runs]
-    return superiority(ratios, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(ratios)
 
 
-def test_the_tangent_kernel_is_less_collapsed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained, setting.name.split()[0])) == SUPPORTED
+def test_the_tangent_kernel_is_less_collapsed(supported: Check, setting: Setting) -> None:
+    supported(judge, setting.name.split()[0])
 
 
-def test_control_relu_in_one_dimension(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same of ReLU in one dimension, where the two kernels are proportional."
-    assert verdict(lambda _: judge(trained, "relu"), control=control) != SUPPORTED
+def test_control_relu_in_one_dimension(control: Check) -> None:
+    control("The same of ReLU in one dimension, where the two kernels are proportional.", judge, "relu")

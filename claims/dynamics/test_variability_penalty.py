@@ -6,26 +6,24 @@ than the network; layers 1 to L - 1 of four. Pilots on digits, a = .1 as in othe
 mean mismatch .057, .035 and .052 without, .022, .018 and .023 with the penalty. Their own a, in other units, is 1e-5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log
 
 import numpy as np
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = -log(0.9), 0.05, range(1000, 1008)
 CLAIM = Claim(
     id="d9-variability-penalty",
     title="A variability penalty lowers the mismatch of the layers below",
@@ -34,9 +32,10 @@ CLAIM = Claim(
     source="Ben-Shaul & Dekel, arXiv:2201.08924",
     quantity="per seed, log of the mean NCC mismatch of layers 1 to L - 1, without the penalty less with it",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.7, sd=0.3, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=-log(0.9),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.7, sd=0.3),
     precondition="training error at most 0.01",
     suite="literature",
 )
@@ -45,8 +44,10 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=None,
-            runs=study_grid("regularisation.variability_penalty", strength=(0.0, 0.1), epochs=60, seed=SEEDS),
-            control_runs=study_grid("regularisation.variability_penalty", strength=(0.0, 1e-6), epochs=60, seed=SEEDS),
+            runs=study_grid("regularisation.variability_penalty", strength=(0.0, 0.1), epochs=60, seed=CLAIM.seeds),
+            control_runs=study_grid(
+                "regularisation.variability_penalty", strength=(0.0, 1e-6), epochs=60, seed=CLAIM.seeds
+            ),
         )
     ]
 }
@@ -61,19 +62,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
         return not_applicable(reason)
     _, table = pivot(runs, "strength", mismatch)
     without, penalised = np.array(table, dtype=float).T
-    return superiority(without - penalised, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(without - penalised)
 
 
-def test_a_variability_penalty_lowers_the_mismatch_below(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_a_variability_penalty_lowers_the_mismatch_below(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_hardly_any_penalty(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with a hundred-thousandth of the penalty."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_hardly_any_penalty(control: Check) -> None:
+    control("The same with a hundred-thousandth of the penalty.", judge)

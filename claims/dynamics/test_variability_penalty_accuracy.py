@@ -6,25 +6,23 @@ and 2.5 points, and the margin is half a point. It is digits' result and no othe
 nearly all right to begin with, and no other regulariser was compared.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = 0.005, 0.05, range(1000, 1008)
 CLAIM = Claim(
     id="d10-variability-accuracy",
     title="A variability penalty raises test accuracy",
@@ -33,9 +31,10 @@ CLAIM = Claim(
     source="Ben-Shaul & Dekel, arXiv:2201.08924",
     quantity="per seed, test accuracy with the penalty less without",
     test="superiority",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.016, sd=0.007, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.005,
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.016, sd=0.007),
     precondition="training error at most 0.01",
     suite="literature",
 )
@@ -44,8 +43,10 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=None,
-            runs=study_grid("regularisation.variability_penalty", strength=(0.0, 0.1), epochs=60, seed=SEEDS),
-            control_runs=study_grid("regularisation.variability_penalty", strength=(0.0, 1e-6), epochs=60, seed=SEEDS),
+            runs=study_grid("regularisation.variability_penalty", strength=(0.0, 0.1), epochs=60, seed=CLAIM.seeds),
+            control_runs=study_grid(
+                "regularisation.variability_penalty", strength=(0.0, 1e-6), epochs=60, seed=CLAIM.seeds
+            ),
         )
     ]
 }
@@ -56,19 +57,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
         return not_applicable(reason)
     _, table = pivot(runs, "strength", lambda run: run.scalar("accuracy", split="test"))
     without, penalised = np.array(table, dtype=float).T
-    return superiority(penalised - without, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(penalised - without)
 
 
-def test_a_variability_penalty_raises_test_accuracy(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_a_variability_penalty_raises_test_accuracy(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_hardly_any_penalty(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with a hundred-thousandth of the penalty."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_hardly_any_penalty(control: Check) -> None:
+    control("The same with a hundred-thousandth of the penalty.", judge)

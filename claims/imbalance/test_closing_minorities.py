@@ -8,11 +8,11 @@ others' under imbalance; the margin is about half of the rise. With batches of 1
 which batch norm stumbled: batches of 100 were chosen for that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, pivot, power, study_grid, trend, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, pivot, study_grid, unfitted
 
-RISE, NORM, ALPHA, SEEDS = 0.1, 0.1, 0.05, range(1000, 1008)
+RISE, NORM = 0.1, 0.1
 CLAIM = Claim(
     id="i1-minority-cosine",
     title="Minority classifiers close up under imbalance",
@@ -22,13 +22,14 @@ CLAIM = Claim(
     quantity="per seed and R, the mean cosine over pairs of the 5 minority rows of the last layer",
     test="trend",
     margin=RISE,
-    alpha=ALPHA,
-    power=power("trend", effect=0.2, sd=0.04, n=len(SEEDS), margin=RISE, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.2, sd=0.04),
     precondition=f"training error at most 0.01; minority rows' mean norm at least {NORM} of the majority rows'",
     suite="literature",
 )
 SETTINGS = {
-    "small": [Setting(name="digits", eps=None, runs=study_grid("imbalance.step", ratio=(1, 10, 70), seed=SEEDS))]
+    "small": [Setting(name="digits", eps=None, runs=study_grid("imbalance.step", ratio=(1, 10, 70), seed=CLAIM.seeds))]
 }
 
 
@@ -43,19 +44,12 @@ def judge(runs: Sequence[Run], classes: str = "minority") -> Verdict:
     if reason := unfitted(runs) or vanished(runs):
         return not_applicable(reason)
     levels, table = pivot(runs, "ratio", lambda run: run.scalar(f"{classes}_cosine"))
-    return trend(table, levels=levels, min_effect=RISE, alpha=ALPHA)
+    return CLAIM.judge(table, levels=levels)
 
 
-def test_minority_classifiers_close_up_with_the_imbalance(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_minority_classifiers_close_up_with_the_imbalance(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_majority_classifiers(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same of the rows of the five classes that keep all samples."
-    assert verdict(lambda _: judge(trained, "majority"), control=control) != SUPPORTED
+def test_control_majority_classifiers(control: Check) -> None:
+    control("The same of the rows of the five classes that keep all samples.", judge, "majority")

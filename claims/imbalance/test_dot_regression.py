@@ -6,11 +6,10 @@ worse, by .5 to 3.9 points; on FMNIST it was within half a point at R = 20 and 5
 rate and number of steps serve both losses; the authors' networks train with mixup and for longer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-WORSE, ALPHA, SEEDS = -0.015, 0.05, range(1000, 1010)
 CLAIM = Claim(
     id="i6-dot-regression",
     title="Dot regression is as good as cross-entropy on a fixed ETF",
@@ -19,20 +18,21 @@ CLAIM = Claim(
     source="Yang et al., arXiv:2203.09081",
     quantity="per seed, test error averaged over classes, cross-entropy less dot regression",
     test="superiority",
-    margin=WORSE,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.0, sd=0.01, n=len(SEEDS), margin=WORSE, alpha=ALPHA),
+    margin=-0.015,
+    alpha=0.05,
+    seeds=range(1000, 1010),
+    planned=Planned(effect=0.0, sd=0.01),
     precondition="training error at most 0.01",
     suite="literature",
 )
-ETF = study_grid("imbalance.long_tail", ratio=20, head="etf", seed=SEEDS)
+ETF = study_grid("imbalance.long_tail", ratio=20, head="etf", seed=CLAIM.seeds)
 SETTINGS = {
     "small": [
         Setting(
             name="digits R20",
             eps=None,
-            runs=[*ETF, *study_grid("imbalance.long_tail", ratio=20, head="dot", seed=SEEDS)],
-            control_runs=[*ETF, *study_grid("imbalance.long_tail", ratio=100, head="etf", seed=SEEDS)],
+            runs=[*ETF, *study_grid("imbalance.long_tail", ratio=20, head="dot", seed=CLAIM.seeds)],
+            control_runs=[*ETF, *study_grid("imbalance.long_tail", ratio=100, head="etf", seed=CLAIM.seeds)],
         )
     ]
 }
@@ -45,17 +45,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
     errors = [run.scalar(split="test") for run in runs]
     n = len(errors) // 2
     gains = [entropy - other for entropy, other in zip(errors[:n], errors[n:], strict=True)]
-    return superiority(gains, margin=WORSE, alpha=ALPHA)
+    return CLAIM.judge(gains)
 
 
-def test_dot_regression_is_as_good_as_cross_entropy(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_dot_regression_is_as_good_as_cross_entropy(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_longer_tail(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.control_runs)
-    control = "Cross-entropy under a tail of R = 100 in the place of dot regression."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_longer_tail(control: Check) -> None:
+    control("Cross-entropy under a tail of R = 100 in the place of dot regression.", judge)

@@ -5,11 +5,10 @@ difference, so an equivalence, within 1.5 points of test accuracy. Pilots on dig
 a point at most. The control puts a learned classifier under a long tail of R = 20 in the place of the fixed one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, equivalence, not_applicable, power, study_grid, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-POINTS, ALPHA, SEEDS = 0.015, 0.05, range(1000, 1010)
 CLAIM = Claim(
     id="i5-etf-balanced",
     title="A fixed ETF classifier loses nothing on balanced data",
@@ -18,20 +17,21 @@ CLAIM = Claim(
     source="Yang et al., arXiv:2203.09081; Zhu et al., arXiv:2105.02375",
     quantity="per seed, test error averaged over classes, fixed less learned",
     test="equivalence",
-    margin=POINTS,
-    alpha=ALPHA,
-    power=power("equivalence", effect=0.002, sd=0.007, n=len(SEEDS), margin=POINTS, alpha=ALPHA),
+    margin=0.015,
+    alpha=0.05,
+    seeds=range(1000, 1010),
+    planned=Planned(effect=0.002, sd=0.007),
     precondition="training error at most 0.01",
     suite="literature",
 )
-BALANCED = study_grid("imbalance.long_tail", ratio=1, seed=SEEDS)
+BALANCED = study_grid("imbalance.long_tail", ratio=1, seed=CLAIM.seeds)
 SETTINGS = {
     "small": [
         Setting(
             name="digits",
             eps=None,
-            runs=[*BALANCED, *study_grid("imbalance.long_tail", ratio=1, head="etf", seed=SEEDS)],
-            control_runs=[*BALANCED, *study_grid("imbalance.long_tail", ratio=20, seed=SEEDS)],
+            runs=[*BALANCED, *study_grid("imbalance.long_tail", ratio=1, head="etf", seed=CLAIM.seeds)],
+            control_runs=[*BALANCED, *study_grid("imbalance.long_tail", ratio=20, seed=CLAIM.seeds)],
         )
     ]
 }
@@ -44,17 +44,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
     errors = [run.scalar(split="test") for run in runs]
     n = len(errors) // 2
     differences = [other - learned for learned, other in zip(errors[:n], errors[n:], strict=True)]
-    return equivalence(differences, margin=POINTS, alpha=ALPHA)
+    return CLAIM.judge(differences)
 
 
-def test_a_fixed_etf_loses_nothing_on_balanced_data(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_a_fixed_etf_loses_nothing_on_balanced_data(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_long_tail(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.control_runs)
-    control = "A learned classifier under a long tail of R = 20 in the place of the fixed one."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_long_tail(control: Check) -> None:
+    control("A learned classifier under a long tail of R = 20 in the place of the fixed one.", judge)

@@ -7,23 +7,22 @@ at R = 70 the test error of the minority fell only from .45 to .40. The control 
 twice as many steps and are not oversampled; they take back .23 at R = 70 (seed 0).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Study,
     Verdict,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-SHARE, RISE, ALPHA, SEEDS = 0.5, 0.05, 0.05, range(1000, 1008)
+RISE = 0.05
 CLAIM = Claim(
     id="i3-oversampling",
     title="Oversampling restores the angles",
@@ -33,9 +32,10 @@ CLAIM = Claim(
     quantity="per seed, (imbalanced - oversampled) / (imbalanced - balanced), each the mean cosine over pairs of the 5 "
     "minority rows of the last layer",
     test="superiority",
-    margin=SHARE,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.85, sd=0.15, n=len(SEEDS), margin=SHARE, alpha=ALPHA),
+    margin=0.5,
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.85, sd=0.15),
     precondition=f"training error at most 0.01; in every seed the imbalance adds at least {RISE} to the cosine",
     suite="literature",
 )
@@ -43,8 +43,8 @@ CLAIM = Claim(
 
 def networks(ratio: int, **settings: object) -> list[Study]:
     """Those of the claim or the control: balanced, imbalanced, and what should restore; per seed in this order."""
-    plain = study_grid("imbalance.step", ratio=(1, ratio), seed=SEEDS)
-    return [*plain, *study_grid("imbalance.step", ratio=ratio, **settings, seed=SEEDS)]
+    plain = study_grid("imbalance.step", ratio=(1, ratio), seed=CLAIM.seeds)
+    return [*plain, *study_grid("imbalance.step", ratio=ratio, **settings, seed=CLAIM.seeds)]
 
 
 SETTINGS = {
@@ -70,17 +70,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
     if (least := min(imbalanced - balanced for balanced, imbalanced, _ in triples)) < RISE:
         return not_applicable(f"the imbalance adds {least:.3f} to the cosine of a seed, and there is little to restore")
     shares = [(imbalanced - restored) / (imbalanced - balanced) for balanced, imbalanced, restored in triples]
-    return superiority(shares, margin=SHARE, alpha=ALPHA)
+    return CLAIM.judge(shares)
 
 
-def test_oversampling_restores_the_angles(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_oversampling_restores_the_angles(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_more_steps(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.control_runs)
-    control = "Twice the steps without oversampling in place of oversampling."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_more_steps(control: Check) -> None:
+    control("Twice the steps without oversampling in place of oversampling.", judge)

@@ -5,11 +5,11 @@ Networks are far from there: pilots, seeds 0 to 3, have a mean cosine of .10 to 
 after 3,000 (seed 0), and the claim was expected to be refuted in them. That the cosine rises is `i1-minority-cosine`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-COSINE, NORM, ALPHA, SEEDS = 0.9, 0.1, 0.05, range(1000, 1008)
+COSINE, NORM = 0.9, 0.1
 CLAIM = Claim(
     id="i2-minority-collapse",
     title="Minority classifiers become parallel",
@@ -19,8 +19,9 @@ CLAIM = Claim(
     quantity="per seed, the mean cosine over pairs of the 5 minority rows of the last layer",
     test="superiority",
     margin=COSINE,
-    alpha=ALPHA,
-    power=power("superiority", effect=1.0, sd=0.05, n=len(SEEDS), margin=COSINE, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=1.0, sd=0.05),
     precondition=f"training error at most 0.01; minority rows' mean norm at least {NORM} of the majority rows'",
     suite="literature",
 )
@@ -29,8 +30,8 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=None,
-            runs=study_grid("imbalance.step", ratio=70, seed=SEEDS),
-            control_runs=study_grid("imbalance.step", ratio=1, seed=SEEDS),
+            runs=study_grid("imbalance.step", ratio=70, seed=CLAIM.seeds),
+            control_runs=study_grid("imbalance.step", ratio=1, seed=CLAIM.seeds),
         )
     ]
 }
@@ -41,17 +42,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
         return not_applicable(reason)
     if least := [run for run in runs if run.scalar("norm_ratio") < NORM]:
         return not_applicable(f"{least[0].config.name()}: the minority rows vanished and have no angles")
-    return superiority([run.scalar("minority_cosine") for run in runs], margin=COSINE, alpha=ALPHA)
+    return CLAIM.judge([run.scalar("minority_cosine") for run in runs])
 
 
-def test_minority_classifiers_become_parallel(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_minority_classifiers_become_parallel(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_balanced(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same five classes where all have 140 samples."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_balanced(control: Check) -> None:
+    control("The same five classes where all have 140 samples.", judge)

@@ -6,12 +6,11 @@ network that memorised can lose as well. Pilots, seeds 0 and 1: at most .13 of t
 MNIST-1D. The margin is half of what that leaves. In the control one layer has memorised random labels, and needed .76.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-MARGIN, ALPHA, SEEDS = 0.45, 0.05, range(1000, 1005)
-CONTROL = study_grid("layers.trained", data="shuffled:digits", samples=1400, depth=1, seed=SEEDS)
+MARGIN = 0.45
 PLAIN = {"batch_norm": False, "weight_decay": 0.0, "method": "adam", "lr": 1e-3, "epochs": 150}
 CLAIM = Claim(
     id="l17-classification-dimension",
@@ -23,24 +22,26 @@ CLAIM = Claim(
     "keep .95 of the training accuracy",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.85, sd=0.05, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.85, sd=0.05),
     precondition="training error at most 0.01",
     suite="literature",
 )
+CONTROL = study_grid("layers.trained", data="shuffled:digits", samples=1400, depth=1, seed=CLAIM.seeds)
 SETTINGS = {
     "small": [
-        Setting(name="batch norm", eps=None, runs=study_grid("layers.trained", seed=SEEDS), control_runs=CONTROL),
+        Setting(name="batch norm", eps=None, runs=study_grid("layers.trained", seed=CLAIM.seeds), control_runs=CONTROL),
         Setting(
             name="He",
             eps=None,
-            runs=study_grid("layers.trained", start="he", **PLAIN, seed=SEEDS),
+            runs=study_grid("layers.trained", start="he", **PLAIN, seed=CLAIM.seeds),
             control_runs=CONTROL,
         ),
         Setting(
             name="mnist1d",
             eps=None,
-            runs=study_grid("layers.trained", data="mnist1d", seed=SEEDS),
+            runs=study_grid("layers.trained", data="mnist1d", seed=CLAIM.seeds),
             control_runs=CONTROL,
         ),
     ]
@@ -50,7 +51,7 @@ SETTINGS = {
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
-    return superiority([idle(run) for run in runs], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([idle(run) for run in runs])
 
 
 def idle(run: Run) -> float:
@@ -58,16 +59,12 @@ def idle(run: Run) -> float:
     return 1 - max(run.profile("classification_dimension", point="out")) / width
 
 
-def test_few_directions_of_a_layer_suffice_to_classify(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_few_directions_of_a_layer_suffice_to_classify(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_random_labels_in_one_layer(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    values = [idle(run) for run in runs(setting.control_runs)]
-    control = "The same in a network of one hidden layer, trained on random labels."
-    assert verdict(lambda _: superiority(values, margin=MARGIN, alpha=ALPHA), control=control) != SUPPORTED
+def test_control_random_labels_in_one_layer(control: Check) -> None:
+    control(
+        "The same in a network of one hidden layer, trained on random labels.",
+        lambda runs: CLAIM.judge([idle(run) for run in runs]),
+    )

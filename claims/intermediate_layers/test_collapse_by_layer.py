@@ -8,13 +8,13 @@ initialisation, but .26 and -.21 as the claim is usually stated, in torch's defa
 The margin is half of 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from scipy.stats import spearmanr
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-MARGIN, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1005)
+MARGIN = 0.5
 PLAIN = {"batch_norm": False, "weight_decay": 0.0, "method": "adam", "lr": 1e-3, "epochs": 150}
 CLAIM = Claim(
     id="l1-collapse-by-layer",
@@ -24,16 +24,17 @@ CLAIM = Claim(
     quantity="per seed, minus Spearman's correlation of l with tr(Sigma_W pinv(Sigma_B)) over hidden layers",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.95, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.95, sd=0.1),
     precondition="training error at most 0.01",
     suite="literature",
 )
 SETTINGS = {
     "small": [
-        Setting(name="batch norm", eps=None, runs=study_grid("layers.trained", seed=SEEDS)),
-        Setting(name="He", eps=None, runs=study_grid("layers.trained", start="he", **PLAIN, seed=SEEDS)),
-        Setting(name="default", eps=None, runs=study_grid("layers.trained", **PLAIN, seed=SEEDS)),
+        Setting(name="batch norm", eps=None, runs=study_grid("layers.trained", seed=CLAIM.seeds)),
+        Setting(name="He", eps=None, runs=study_grid("layers.trained", start="he", **PLAIN, seed=CLAIM.seeds)),
+        Setting(name="default", eps=None, runs=study_grid("layers.trained", **PLAIN, seed=CLAIM.seeds)),
     ]
 }
 
@@ -41,7 +42,7 @@ SETTINGS = {
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
-    return superiority([growth(run) for run in runs], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([growth(run) for run in runs])
 
 
 def growth(run: Run, epoch: int | None = None) -> float:
@@ -49,14 +50,9 @@ def growth(run: Run, epoch: int | None = None) -> float:
     return -float(spearmanr(range(len(values)), values).statistic)
 
 
-def test_deeper_layers_are_more_collapsed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_deeper_layers_are_more_collapsed(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_untrained(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    untrained = [growth(run, epoch=0) for run in runs(setting.runs)]
-    control = "The same before training."
-    assert verdict(lambda _: superiority(untrained, margin=MARGIN, alpha=ALPHA), control=control) != SUPPORTED
+def test_control_untrained(control: Check) -> None:
+    control("The same before training.", lambda runs: CLAIM.judge([growth(run, epoch=0) for run in runs]))

@@ -6,13 +6,13 @@ class means: in default-initialised networks without batch norm this ratio falls
 not. Pilots, seeds 0 and 1: correlations of 1 in both settings. The margin is half of 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from scipy.stats import spearmanr
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-MARGIN, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1005)
+MARGIN = 0.5
 PLAIN = {"batch_norm": False, "weight_decay": 0.0, "method": "adam", "lr": 1e-3, "epochs": 150}
 CLAIM = Claim(
     id="l9-covariance-ratio",
@@ -23,15 +23,16 @@ CLAIM = Claim(
     quantity="per seed, minus Spearman's correlation of l with tr(Sigma_W) / tr(Sigma_B) over hidden layers",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.95, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.95, sd=0.1),
     precondition="training error at most 0.01",
     suite="literature",
 )
 SETTINGS = {
     "small": [
-        Setting(name="squared", eps=None, runs=study_grid("layers.trained", loss="squared", depth=5, seed=SEEDS)),
-        Setting(name="default", eps=None, runs=study_grid("layers.trained", **PLAIN, seed=SEEDS)),
+        Setting(name="squared", eps=None, runs=study_grid("layers.trained", loss="squared", depth=5, seed=CLAIM.seeds)),
+        Setting(name="default", eps=None, runs=study_grid("layers.trained", **PLAIN, seed=CLAIM.seeds)),
     ]
 }
 
@@ -39,7 +40,7 @@ SETTINGS = {
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
-    return superiority([fall(run) for run in runs], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([fall(run) for run in runs])
 
 
 def fall(run: Run, epoch: int | None = None) -> float:
@@ -47,14 +48,9 @@ def fall(run: Run, epoch: int | None = None) -> float:
     return -float(spearmanr(range(len(values)), values).statistic)
 
 
-def test_the_covariance_ratio_falls_with_depth(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_covariance_ratio_falls_with_depth(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_untrained(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    untrained = [fall(run, epoch=0) for run in runs(setting.runs)]
-    control = "The same before training."
-    assert verdict(lambda _: superiority(untrained, margin=MARGIN, alpha=ALPHA), control=control) != SUPPORTED
+def test_control_untrained(control: Check) -> None:
+    control("The same before training.", lambda runs: CLAIM.judge([fall(run, epoch=0) for run in runs]))

@@ -7,25 +7,22 @@ error on the training samples crosses .01, and L where none gets there. Pilots, 
 with noise, 3.8 and more on MNIST-1D.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     interpolated_depth,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS, EPS = 0.5, 0.05, range(1000, 1005), 0.01
-LATTER, FORMER_REVERSED = slice(len(SEEDS), None), slice(len(SEEDS) - 1, None, -1)
-EASY = study_grid("layers.trained", seed=SEEDS)
+MARGIN, EPS = 0.5, 0.01
 CLAIM = Claim(
     id="l8-easy-data",
     title="Simple data need fewer layers",
@@ -34,14 +31,17 @@ CLAIM = Claim(
     quantity=f"per seed, in layers: interpolated depth at eps {EPS} of the hard data less that of the easy data",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=2.0, sd=0.7, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=2.0, sd=0.7),
     precondition="training error at most 0.01",
     suite="literature",
 )
+LATTER, FORMER_REVERSED = slice(len(CLAIM.seeds), None), slice(len(CLAIM.seeds) - 1, None, -1)
+EASY = study_grid("layers.trained", seed=CLAIM.seeds)
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=EPS, runs=[*EASY, *study_grid("layers.trained", **hard, seed=SEEDS)])
+        Setting(name=name, eps=EPS, runs=[*EASY, *study_grid("layers.trained", **hard, seed=CLAIM.seeds)])
         for name, hard in (("noisy digits", {"pixel_noise": 1.0}), ("mnist1d", {"data": "mnist1d"}))
     ]
 }
@@ -51,8 +51,8 @@ def judge(runs: Sequence[Run], eps: float | None = EPS, harder: slice = LATTER) 
     """The easy data's runs first; `harder` says which of the runs stand for the hard ones."""
     if reason := unfitted(runs):
         return not_applicable(reason)
-    pairs = zip(runs[: len(SEEDS)], runs[harder], strict=True)
-    return superiority([depth(hard, eps) - depth(easy, eps) for easy, hard in pairs], margin=MARGIN, alpha=ALPHA)
+    pairs = zip(runs[: len(CLAIM.seeds)], runs[harder], strict=True)
+    return CLAIM.judge([depth(hard, eps) - depth(easy, eps) for easy, hard in pairs])
 
 
 def depth(run: Run, eps: float | None) -> float:
@@ -61,16 +61,9 @@ def depth(run: Run, eps: float | None) -> float:
     return float(len(errors)) if found is None else found
 
 
-def test_simple_data_need_fewer_layers(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda eps: judge(trained, eps)) == SUPPORTED
+def test_simple_data_need_fewer_layers(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_the_same_data(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The easy data against themselves, the seeds in reverse order."
-    assert verdict(lambda eps: judge(trained, eps, FORMER_REVERSED), control=control) != SUPPORTED
+def test_control_the_same_data(control: Check) -> None:
+    control("The easy data against themselves, the seeds in reverse order.", judge, FORMER_REVERSED)

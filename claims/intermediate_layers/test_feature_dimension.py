@@ -7,29 +7,25 @@ inputs to the first layer, and fall after it with SGD: 28 at the inputs, 34 at l
 55, 51 and on to 9. A rise of up to .15 of the dimension before is let pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
-    power,
     study_grid,
     superiority,
     unfitted,
     weakest,
 )
 
-MARGIN, RISE, ALPHA, SEEDS = 0.3, 0.15, 0.05, range(1000, 1005)
+MARGIN, RISE = 0.3, 0.15
 PLAIN = {"batch_norm": False, "weight_decay": 0.0, "method": "adam", "lr": 1e-3, "epochs": 150}
-MISSED = (
-    1.0 - power("superiority", effect=0.7, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
-    1.0 - power("superiority", effect=0.0, sd=0.05, n=len(SEEDS), margin=-RISE, alpha=ALPHA),
-)
 CLAIM = Claim(
     id="l15-feature-dimension",
     title="The dimension of features falls with depth",
@@ -40,17 +36,20 @@ CLAIM = Claim(
     f"layer to the last; the largest relative rise at one layer (margin {RISE})",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=1.0 - sum(MISSED),  # of both parts; at least this, whatever their dependence
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=(Planned(effect=0.7, sd=0.1), Planned(effect=0.0, sd=0.05, margin=-RISE)),
     precondition="training error at most 0.01",
     suite="literature",
 )
 FROM_INPUTS = "from the inputs"
 SETTINGS = {
     "small": [
-        Setting(name=FROM_INPUTS, eps=None, runs=study_grid("layers.trained", seed=SEEDS)),
-        Setting(name="from layer 1", eps=None, runs=study_grid("layers.trained", seed=SEEDS)),
-        Setting(name="from layer 1, He", eps=None, runs=study_grid("layers.trained", start="he", **PLAIN, seed=SEEDS)),
+        Setting(name=FROM_INPUTS, eps=None, runs=study_grid("layers.trained", seed=CLAIM.seeds)),
+        Setting(name="from layer 1", eps=None, runs=study_grid("layers.trained", seed=CLAIM.seeds)),
+        Setting(
+            name="from layer 1, He", eps=None, runs=study_grid("layers.trained", start="he", **PLAIN, seed=CLAIM.seeds)
+        ),
     ]
 }
 
@@ -67,22 +66,15 @@ def judge(runs: Sequence[Run], name: str, layers: slice = slice(None)) -> Verdic
         rises.append(max(later / earlier - 1 for earlier, later in pairwise(found)))
     return weakest(
         {
-            "fall": superiority(falls, margin=MARGIN, alpha=ALPHA),
-            "no rise": superiority([-rise for rise in rises], margin=-RISE, alpha=ALPHA),
+            "fall": CLAIM.judge(falls),
+            "no rise": superiority([-rise for rise in rises], margin=-RISE, alpha=CLAIM.alpha),
         }
     )
 
 
-def test_the_dimension_of_features_falls_with_depth(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained, setting.name)) == SUPPORTED
+def test_the_dimension_of_features_falls_with_depth(supported: Check, setting: Setting) -> None:
+    supported(judge, setting.name)
 
 
-def test_control_layers_reversed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the layers in reverse order."
-    assert verdict(lambda _: judge(trained, setting.name, slice(None, None, -1)), control=control) != SUPPORTED
+def test_control_layers_reversed(control: Check, setting: Setting) -> None:
+    control("The same with the layers in reverse order.", judge, setting.name, slice(None, None, -1))

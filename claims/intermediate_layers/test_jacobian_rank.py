@@ -7,29 +7,25 @@ rounding of the matrix. Pilots, seeds 0 and 1: no rise; falls of .43 with batch 
 initialisation, .5 in the default one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
-    power,
     study_grid,
     superiority,
     unfitted,
     weakest,
 )
 
-MARGIN, RISE, ALPHA, SEEDS = 0.05, 1.5, 0.05, range(1000, 1005)
+MARGIN, RISE = 0.05, 1.5
 PLAIN = {"batch_norm": False, "weight_decay": 0.0, "method": "adam", "lr": 1e-3, "epochs": 150}
-MISSED = (
-    1.0 - power("superiority", effect=0.13, sd=0.03, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
-    1.0 - power("superiority", effect=0.0, sd=0.5, n=len(SEEDS), margin=-RISE, alpha=ALPHA),
-)
 CLAIM = Claim(
     id="l14-jacobian-rank",
     title="The rank of Jacobians diminishes with depth",
@@ -40,16 +36,17 @@ CLAIM = Claim(
     f"(margin {RISE})",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=1.0 - sum(MISSED),  # of both parts; at least this, whatever their dependence
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=(Planned(effect=0.13, sd=0.03), Planned(effect=0.0, sd=0.5, margin=-RISE)),
     precondition="training error at most 0.01",
     suite="literature",
 )
 SETTINGS = {
     "small": [
-        Setting(name="batch norm", eps=None, runs=study_grid("layers.trained", seed=SEEDS)),
-        Setting(name="He", eps=None, runs=study_grid("layers.trained", start="he", **PLAIN, seed=SEEDS)),
-        Setting(name="default", eps=None, runs=study_grid("layers.trained", **PLAIN, seed=SEEDS)),
+        Setting(name="batch norm", eps=None, runs=study_grid("layers.trained", seed=CLAIM.seeds)),
+        Setting(name="He", eps=None, runs=study_grid("layers.trained", start="he", **PLAIN, seed=CLAIM.seeds)),
+        Setting(name="default", eps=None, runs=study_grid("layers.trained", **PLAIN, seed=CLAIM.seeds)),
     ]
 }
 
@@ -65,22 +62,15 @@ def judge(runs: Sequence[Run], layers: slice = slice(None)) -> Verdict:
         rises.append(max(later - earlier for earlier, later in pairwise(ranks)))
     return weakest(
         {
-            "fall": superiority(falls, margin=MARGIN, alpha=ALPHA),
-            "no rise": superiority([-rise for rise in rises], margin=-RISE, alpha=ALPHA),
+            "fall": CLAIM.judge(falls),
+            "no rise": superiority([-rise for rise in rises], margin=-RISE, alpha=CLAIM.alpha),
         }
     )
 
 
-def test_the_rank_of_jacobians_diminishes_with_depth(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_rank_of_jacobians_diminishes_with_depth(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_layers_reversed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the layers in reverse order."
-    assert verdict(lambda _: judge(trained, slice(None, None, -1)), control=control) != SUPPORTED
+def test_control_layers_reversed(control: Check) -> None:
+    control("The same with the layers in reverse order.", judge, slice(None, None, -1))

@@ -5,23 +5,22 @@ untrained networks every layer mixes the classes more, with a correlation near +
 seeds 0 and 1: the smaller of the two parts is .9 and more; the margin is less than half of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     log_linearity,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = 0.4, 0.05, range(1000, 1005)
+MARGIN = 0.4
 CLAIM = Claim(
     id="l6-law-emerges",
     title="The law of separation emerges in training",
@@ -31,16 +30,17 @@ CLAIM = Claim(
     quantity="per seed, the smaller of r before training and -r after it, r Pearson's of l with log D_l over l = 0..L",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.9, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.9, sd=0.1),
     precondition="training error at most 0.01",
     suite="literature",
 )
 SETTINGS = {
     "small": [
-        Setting(name="L4", eps=None, runs=study_grid("layers.trained", depth=4, seed=SEEDS)),
-        Setting(name="L8", eps=None, runs=study_grid("layers.trained", seed=SEEDS)),
-        Setting(name="L20", eps=None, runs=study_grid("layers.trained", depth=20, seed=SEEDS)),
+        Setting(name="L4", eps=None, runs=study_grid("layers.trained", depth=4, seed=CLAIM.seeds)),
+        Setting(name="L8", eps=None, runs=study_grid("layers.trained", seed=CLAIM.seeds)),
+        Setting(name="L20", eps=None, runs=study_grid("layers.trained", depth=20, seed=CLAIM.seeds)),
     ]
 }
 
@@ -52,7 +52,7 @@ def judge(runs: Sequence[Run], swapped: bool = False) -> Verdict:
     for run in runs:
         before, after = (straightness(run, epoch) for epoch in (0, run.epochs[-1]))
         values.append(min(after, -before) if swapped else min(before, -after))
-    return superiority(values, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(values)
 
 
 def straightness(run: Run, epoch: int) -> float:
@@ -60,16 +60,9 @@ def straightness(run: Run, epoch: int) -> float:
     return log_linearity(values)
 
 
-def test_the_law_of_separation_emerges_in_training(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_law_of_separation_emerges_in_training(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_before_for_after(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with before and after in each other's place."
-    assert verdict(lambda _: judge(trained, swapped=True), control=control) != SUPPORTED
+def test_control_before_for_after(control: Check) -> None:
+    control("The same with before and after in each other's place.", judge, swapped=True)

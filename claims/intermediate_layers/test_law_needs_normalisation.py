@@ -7,26 +7,23 @@ that the claim as it is usually stated is expected to be refuted there. Networks
 without weight decay, as with it they do not fit at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     log_linearity,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = 0.25, 0.05, range(1000, 1005)
-LATTER, FORMER_REVERSED = slice(len(SEEDS), None), slice(len(SEEDS) - 1, None, -1)
+MARGIN = 0.25
 PLAIN = {"batch_norm": False, "weight_decay": 0.0, "method": "adam", "lr": 1e-3, "epochs": 150}
-NORMED = study_grid("layers.trained", seed=SEEDS)
 CLAIM = Claim(
     id="l7-law-needs-norm",
     title="The law of separation needs batch norm and ReLU",
@@ -36,14 +33,17 @@ CLAIM = Claim(
     quantity="per seed, r without less r with batch norm and ReLU, r Pearson's of l with log D_l over l = 0..L",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.8, sd=0.25, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.8, sd=0.25),
     precondition="training error at most 0.01, of both networks",
     suite="literature",
 )
+LATTER, FORMER_REVERSED = slice(len(CLAIM.seeds), None), slice(len(CLAIM.seeds) - 1, None, -1)
+NORMED = study_grid("layers.trained", seed=CLAIM.seeds)
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=None, runs=[*study_grid("layers.trained", **without, seed=SEEDS), *NORMED])
+        Setting(name=name, eps=None, runs=[*study_grid("layers.trained", **without, seed=CLAIM.seeds), *NORMED])
         for name, without in (("default", PLAIN), ("He", {**PLAIN, "start": "he"}), ("linear", {"linear": True}))
     ]
 }
@@ -53,8 +53,8 @@ def judge(runs: Sequence[Run], against: slice = LATTER) -> Verdict:
     """The networks without first, then those with; `against` is what the first are compared with."""
     if reason := unfitted(runs):
         return not_applicable(reason)
-    pairs = zip(runs[: len(SEEDS)], runs[against], strict=True)
-    return superiority([straightness(a) - straightness(b) for a, b in pairs], margin=MARGIN, alpha=ALPHA)
+    pairs = zip(runs[: len(CLAIM.seeds)], runs[against], strict=True)
+    return CLAIM.judge([straightness(a) - straightness(b) for a, b in pairs])
 
 
 def straightness(run: Run) -> float:
@@ -62,14 +62,9 @@ def straightness(run: Run) -> float:
     return log_linearity(values)
 
 
-def test_the_law_of_separation_needs_batch_norm_and_relu(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_law_of_separation_needs_batch_norm_and_relu(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_other_seeds(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "Networks without against the same networks of the seeds in reverse order."
-    assert verdict(lambda _: judge(trained, FORMER_REVERSED), control=control) != SUPPORTED
+def test_control_other_seeds(control: Check) -> None:
+    control("Networks without against the same networks of the seeds in reverse order.", judge, FORMER_REVERSED)

@@ -6,13 +6,13 @@ there is nothing to rise, and the claim is not applicable. With a vector of leng
 Pilots, seeds 0 and 1: r .996 and .998; .986 and .894 where the steps are so large (.2, .3) that the descent is no flow.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid
 
-MARGIN, ALPHA, SEEDS, RISE = 0.97, 0.05, range(1000, 1005), 0.1
+MARGIN, RISE = 0.97, 0.1
 CLAIM = Claim(
     id="l13-linear-discrimination",
     title="Discrimination rises linearly in deep linear networks",
@@ -21,8 +21,9 @@ CLAIM = Claim(
     quantity="per seed, Pearson's r of l with D_l = 1 - max cos(mu_k, mu_k') over l = 0..L-1, means uncentred",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.995, sd=0.005, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.995, sd=0.005),
     precondition=f"loss at most 1e-9, and a range of D_l of at least {RISE}",
     suite="literature",
 )
@@ -31,9 +32,9 @@ SETTINGS = {
         Setting(
             name="offset",
             eps=None,
-            runs=study_grid("deep_linear.trained", offset=1.0, steps=12000, seed=SEEDS),
+            runs=study_grid("deep_linear.trained", offset=1.0, steps=12000, seed=CLAIM.seeds),
         ),
-        Setting(name="orthonormal", eps=None, runs=study_grid("deep_linear.trained", seed=SEEDS)),
+        Setting(name="orthonormal", eps=None, runs=study_grid("deep_linear.trained", seed=CLAIM.seeds)),
     ]
 }
 
@@ -48,19 +49,12 @@ def judge(runs: Sequence[Run], layers: slice = slice(None)) -> Verdict:
         if max(values) - min(values) < RISE:
             return not_applicable(f"D_l of {run.config.name()} has a range of {max(values) - min(values):.1e}")
         correlations.append(float(np.corrcoef(range(len(values)), values)[0, 1]))
-    return superiority(correlations, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(correlations)
 
 
-def test_discrimination_rises_linearly_in_deep_linear_networks(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_discrimination_rises_linearly_in_deep_linear_networks(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_layers_reversed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the layers in reverse order."
-    assert verdict(lambda _: judge(trained, slice(None, None, -1)), control=control) != SUPPORTED
+def test_control_layers_reversed(control: Check) -> None:
+    control("The same with the layers in reverse order.", judge, slice(None, None, -1))

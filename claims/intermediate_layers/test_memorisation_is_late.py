@@ -7,12 +7,11 @@ layer 1, a rise of .52. The networks on random labels train for 100 epochs, not 
 .006, close to the precondition. The margin is less than half of either.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-MARGIN, ALPHA, SEEDS = 0.25, 0.05, range(1000, 1005)
-LATTER, FORMER_REVERSED = slice(len(SEEDS), None), slice(len(SEEDS) - 1, None, -1)
+MARGIN = 0.25
 CLAIM = Claim(
     id="l16-late-memorisation",
     title="Random labels are memorised in the last layers",
@@ -23,18 +22,20 @@ CLAIM = Claim(
     "labels, agreement at layer L less that at layer 1",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.5, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.5, sd=0.1),
     precondition="training error at most 0.01, on random labels too",
     suite="literature",
 )
-TRUE = study_grid("layers.trained", seed=SEEDS)
+LATTER, FORMER_REVERSED = slice(len(CLAIM.seeds), None), slice(len(CLAIM.seeds) - 1, None, -1)
+TRUE = study_grid("layers.trained", seed=CLAIM.seeds)
 SETTINGS = {
     "small": [
         Setting(
             name="digits",
             eps=None,
-            runs=[*TRUE, *study_grid("layers.trained", data="shuffled:digits", epochs=100, seed=SEEDS)],
+            runs=[*TRUE, *study_grid("layers.trained", data="shuffled:digits", epochs=100, seed=CLAIM.seeds)],
         )
     ]
 }
@@ -45,23 +46,18 @@ def judge(runs: Sequence[Run], random: slice = LATTER) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
     values = []
-    for with_true, with_random in zip(runs[: len(SEEDS)], runs[random], strict=True):
+    for with_true, with_random in zip(runs[: len(CLAIM.seeds)], runs[random], strict=True):
         shallow = with_true.profile("agreement", point="out")[0]
         first, *_, last = with_random.profile("agreement", point="out")
         values.append(min(shallow - first, last - first))
-    return superiority(values, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(values)
 
 
-def test_random_labels_are_memorised_in_the_last_layers(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_random_labels_are_memorised_in_the_last_layers(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_true_labels_twice(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the true labels' networks, seeds in reverse order, for the random ones'."
-    assert verdict(lambda _: judge(trained, FORMER_REVERSED), control=control) != SUPPORTED
+def test_control_true_labels_twice(control: Check) -> None:
+    control(
+        "The same with the true labels' networks, seeds in reverse order, for the random ones'.", judge, FORMER_REVERSED
+    )

@@ -7,23 +7,22 @@ for 600 epochs; here 60 on digits. Pilots, seeds 0 and 1: -r of .999 at 4 layers
 can be halved in a way that means anything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     log_linearity,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, ALPHA, SEEDS = 0.95, 0.05, range(1000, 1005)
+MARGIN = 0.95
 CLAIM = Claim(
     id="l5-separation-law",
     title="Log fuzziness is linear in depth",
@@ -32,17 +31,18 @@ CLAIM = Claim(
     quantity="per seed, minus Pearson's r of l with log D_l over l = 0..L, D = tr(SS_w pinv(SS_b))",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.98, sd=0.01, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.98, sd=0.01),
     precondition="training error at most 0.01",
     suite="literature",
 )
 SETTINGS = {
     "small": [
-        Setting(name="L4", eps=None, runs=study_grid("layers.trained", depth=4, seed=SEEDS)),
-        Setting(name="L8", eps=None, runs=study_grid("layers.trained", seed=SEEDS)),
-        Setting(name="L8 adam", eps=None, runs=study_grid("layers.trained", method="adam", lr=1e-3, seed=SEEDS)),
-        Setting(name="L20", eps=None, runs=study_grid("layers.trained", depth=20, seed=SEEDS)),
+        Setting(name="L4", eps=None, runs=study_grid("layers.trained", depth=4, seed=CLAIM.seeds)),
+        Setting(name="L8", eps=None, runs=study_grid("layers.trained", seed=CLAIM.seeds)),
+        Setting(name="L8 adam", eps=None, runs=study_grid("layers.trained", method="adam", lr=1e-3, seed=CLAIM.seeds)),
+        Setting(name="L20", eps=None, runs=study_grid("layers.trained", depth=20, seed=CLAIM.seeds)),
     ]
 }
 
@@ -50,7 +50,7 @@ SETTINGS = {
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
-    return superiority([-straightness(run) for run in runs], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([-straightness(run) for run in runs])
 
 
 def straightness(run: Run, epoch: int | None = None) -> float:
@@ -58,14 +58,9 @@ def straightness(run: Run, epoch: int | None = None) -> float:
     return log_linearity(values)
 
 
-def test_log_fuzziness_is_linear_in_depth(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_log_fuzziness_is_linear_in_depth(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_untrained(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    untrained = [-straightness(run, epoch=0) for run in runs(setting.runs)]
-    control = "The same before training."
-    assert verdict(lambda _: superiority(untrained, margin=MARGIN, alpha=ALPHA), control=control) != SUPPORTED
+def test_control_untrained(control: Check) -> None:
+    control("The same before training.", lambda runs: CLAIM.judge([-straightness(run, epoch=0) for run in runs]))

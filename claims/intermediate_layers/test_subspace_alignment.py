@@ -7,11 +7,11 @@ the deeper half of the hidden layers, and the least aligned of them counts. Pilo
 error, .5 with cross-entropy.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-MARGIN, ALPHA, SEEDS = 0.1, 0.05, range(1000, 1005)
+MARGIN = 0.1
 CLAIM = Claim(
     id="l10-alignment",
     title="Top weights align with class means",
@@ -21,15 +21,16 @@ CLAIM = Claim(
     quantity="per seed, the least over l > L/2 of alignment less the larger of chance and alignment before training",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.25, sd=0.06, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.25, sd=0.06),
     precondition="training error at most 0.01",
     suite="literature",
 )
 SETTINGS = {
     "small": [
-        Setting(name="squared", eps=None, runs=study_grid("layers.trained", loss="squared", depth=5, seed=SEEDS)),
-        Setting(name="cross-entropy", eps=None, runs=study_grid("layers.trained", seed=SEEDS)),
+        Setting(name="squared", eps=None, runs=study_grid("layers.trained", loss="squared", depth=5, seed=CLAIM.seeds)),
+        Setting(name="cross-entropy", eps=None, runs=study_grid("layers.trained", seed=CLAIM.seeds)),
     ]
 }
 
@@ -37,7 +38,7 @@ SETTINGS = {
 def judge(runs: Sequence[Run], epoch: int | None = None) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
-    return superiority([excess(run, epoch) for run in runs], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([excess(run, epoch) for run in runs])
 
 
 def excess(run: Run, epoch: int | None = None) -> float:
@@ -47,13 +48,9 @@ def excess(run: Run, epoch: int | None = None) -> float:
     return min(gains[len(gains) // 2 :])
 
 
-def test_top_weights_align_with_class_means(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_top_weights_align_with_class_means(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_untrained(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained, epoch=0), control="The same before training.") != SUPPORTED
+def test_control_untrained(control: Check) -> None:
+    control("The same before training.", judge, epoch=0)

@@ -6,23 +6,22 @@ distance stays near .8 and only its fall is asked for. Pilots, seeds 0 and 1: fa
 squared error, .15 to .21 otherwise; the floor is less than half of the smallest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_over_phase,
     not_applicable,
     not_terminal,
-    power,
     study_grid,
-    trend,
 )
 
-MARGIN, ALPHA, SEEDS = 0.03, 0.05, range(1000, 1008)
+MARGIN = 0.03
 CLAIM = Claim(
     id="t3-duality",
     title="The classifier keeps aligning with the class means",
@@ -31,9 +30,11 @@ CLAIM = Claim(
     source="Papyan, Han & Donoho, arXiv:2008.08186, NC3",
     quantity="per seed, -log10 of ||W / ||W||_F - M / ||M||_F||_F^2 at the onset, the middle and the end of the phase",
     test="trend",
+    levels=(0.0, 0.5, 1.0),  # onset, middle and end of the terminal phase
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("trend", effect=0.075, sd=0.015, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.075, sd=0.015),
     precondition="zero training error in every epoch of the last fifth",
     suite="literature",
 )
@@ -45,7 +46,7 @@ TRAININGS = {
 }
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=None, runs=study_grid("terminal_phase.trained", **of, seed=SEEDS))
+        Setting(name=name, eps=None, runs=study_grid("terminal_phase.trained", **of, seed=CLAIM.seeds))
         for name, of in TRAININGS.items()
     ]
 }
@@ -55,19 +56,12 @@ def judge(runs: Sequence[Run], of: str = "") -> Verdict:
     if reason := not_terminal(runs):
         return not_applicable(reason)
     table = [digits_over_phase(run, f"{of}self_duality") for run in runs]
-    return trend(table, levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(table)
 
 
-def test_the_classifier_keeps_aligning(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_classifier_keeps_aligning(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_labels_shuffled_for_the_measurement(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same networks, measured with their labels shuffled."
-    assert verdict(lambda _: judge(trained, "shuffled_"), control=control) != SUPPORTED
+def test_control_labels_shuffled_for_the_measurement(control: Check) -> None:
+    control("The same networks, measured with their labels shuffled.", judge, "shuffled_")

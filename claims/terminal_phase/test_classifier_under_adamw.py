@@ -6,23 +6,22 @@ claim was expected not to reproduce. Pilots here, seeds 0 and 1 of digits and 0 
 a decade, less than under Adam (.13), at weight decay 5e-4 as at AdamW's usual 1e-2: on these data it does fall.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_over_phase,
     not_applicable,
     not_terminal,
-    power,
     study_grid,
-    trend,
 )
 
-MARGIN, ALPHA, SEEDS = 0.03, 0.05, range(1000, 1008)
+MARGIN = 0.03
 CLAIM = Claim(
     id="t5-classifier-adamw",
     title="The classifier approaches a simplex ETF under AdamW too",
@@ -32,9 +31,11 @@ CLAIM = Claim(
     quantity="per seed, -log10 of ||W W^T / ||W W^T||_F - P / sqrt(C - 1)||_F at the onset, the middle and the end of "
     "the phase",
     test="trend",
+    levels=(0.0, 0.5, 1.0),  # onset, middle and end of the terminal phase
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("trend", effect=0.07, sd=0.015, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.07, sd=0.015),
     precondition="zero training error in every epoch of the last fifth",
     suite="literature",
 )
@@ -43,7 +44,7 @@ SETTINGS = {
         Setting(
             name=data,
             eps=None,
-            runs=study_grid("terminal_phase.trained", data=data, optimizer="adamw", seed=SEEDS),
+            runs=study_grid("terminal_phase.trained", data=data, optimizer="adamw", seed=CLAIM.seeds),
         )
         for data in ("digits", "mnist1d")
     ]
@@ -55,19 +56,12 @@ def judge(runs: Sequence[Run], order: slice = slice(None)) -> Verdict:
     if reason := not_terminal(runs):
         return not_applicable(reason)
     table = [digits_over_phase(run, "classifier_etf_distance")[order] for run in runs]
-    return trend(table, levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(table)
 
 
-def test_the_classifier_approaches_a_simplex_under_adamw(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_classifier_approaches_a_simplex_under_adamw(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_epochs_reversed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the three epochs in reverse order."
-    assert verdict(lambda _: judge(trained, slice(None, None, -1)), control=control) != SUPPORTED
+def test_control_epochs_reversed(control: Check) -> None:
+    control("The same with the three epochs in reverse order.", judge, slice(None, None, -1))

@@ -8,27 +8,25 @@ statistics are those of all samples. Pilots, seeds 0 to 2: least falls of .41 to
 accuracy .977 to .982, .975 to .985 and .97.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     not_terminal,
-    power,
     study_grid,
-    superiority,
     weakest,
 )
 
-MARGIN, ALPHA, SEEDS = 0.2, 0.05, range(1000, 1008)
+MARGIN = 0.2
 OPTIMISERS = {"sgd": 200, "adam": 200, "lbfgs": 100}
 METRICS = ("nc1", "etf_distance", "self_duality")
-MISSED = 1.0 - power("superiority", effect=0.4, sd=0.06, n=len(SEEDS), margin=MARGIN, alpha=ALPHA)
 CLAIM = Claim(
     id="t8-optimisers",
     title="SGD, Adam and L-BFGS all collapse",
@@ -39,8 +37,9 @@ CLAIM = Claim(
     "means to a simplex ETF, and of that of classifier and means: the least of the three",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=1.0 - len(OPTIMISERS) * MISSED,  # of all parts; at least this, whatever their dependence
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.4, sd=0.06, times=len(OPTIMISERS)),
     precondition="zero training error in every epoch of the last fifth",
     suite="literature",
 )
@@ -52,7 +51,7 @@ SETTINGS = {
             runs=[
                 run
                 for name, epochs in OPTIMISERS.items()
-                for run in study_grid("terminal_phase.trained", optimizer=name, epochs=epochs, seed=SEEDS)
+                for run in study_grid("terminal_phase.trained", optimizer=name, epochs=epochs, seed=CLAIM.seeds)
             ],
         )
     ]
@@ -69,19 +68,12 @@ def judge(runs: Sequence[Run], of: str = "") -> Verdict:
     falls: dict[str, list[float]] = {name: [] for name in OPTIMISERS}
     for run in runs:
         falls[run.config.to_dict()["settings"]["optimizer"]].append(least_fall(run, of))
-    return weakest({name: superiority(values, margin=MARGIN, alpha=ALPHA) for name, values in falls.items()})
+    return weakest({name: CLAIM.judge(values) for name, values in falls.items()})
 
 
-def test_every_optimiser_reaches_collapse(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_every_optimiser_reaches_collapse(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_labels_shuffled_for_the_measurement(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same networks, measured with their labels shuffled."
-    assert verdict(lambda _: judge(trained, "shuffled_"), control=control) != SUPPORTED
+def test_control_labels_shuffled_for_the_measurement(control: Check) -> None:
+    control("The same networks, measured with their labels shuffled.", judge, "shuffled_")

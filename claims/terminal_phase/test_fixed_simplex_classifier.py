@@ -11,19 +11,20 @@ from collections.abc import Callable, Sequence
 
 from ncharness import (
     SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     equivalence,
     not_applicable,
     not_terminal,
-    power,
     study_grid,
     weakest,
 )
 
-MARGIN, CLASSES, ALPHA, SEEDS = 0.015, 10, 0.05, range(1000, 1008)
+CLASSES = 10
 WIDTH = 128  # of the last hidden layer in terminal_phase.trained
 SAVED = CLASSES * (WIDTH + 1)
 CLAIM = Claim(
@@ -35,9 +36,10 @@ CLAIM = Claim(
     quantity="per seed, difference of test accuracies, fixed less learned; number of trainable scalars saved less "
     "C (d + 1) (margin ±0.5)",
     test="equivalence",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("equivalence", effect=0.003, sd=0.005, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    margin=0.015,
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.003, sd=0.005),
     precondition="zero training error in every epoch of the last fifth, of both",
     suite="literature",
 )
@@ -46,8 +48,8 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=None,
-            runs=study_grid("terminal_phase.trained", classifier=("learned", "simplex"), seed=SEEDS),
-            control_runs=study_grid("terminal_phase.trained", samples=100, classifier="simplex", seed=SEEDS),
+            runs=study_grid("terminal_phase.trained", classifier=("learned", "simplex"), seed=CLAIM.seeds),
+            control_runs=study_grid("terminal_phase.trained", samples=100, classifier="simplex", seed=CLAIM.seeds),
         )
     ]
 }
@@ -60,26 +62,21 @@ def judge(learned: Sequence[Run], fixed: Sequence[Run]) -> Verdict:
     pairs = list(zip(learned, fixed, strict=True))
     return weakest(
         {
-            "test accuracy": equivalence(
-                [a.scalar(split="test") - b.scalar(split="test") for a, b in pairs], margin=MARGIN, alpha=ALPHA
-            ),
+            "test accuracy": CLAIM.judge([a.scalar(split="test") - b.scalar(split="test") for a, b in pairs]),
             "scalars saved": equivalence(
-                [a.scalar("trainable") - b.scalar("trainable") - SAVED for a, b in pairs], margin=0.5, alpha=ALPHA
+                [a.scalar("trainable") - b.scalar("trainable") - SAVED for a, b in pairs], margin=0.5, alpha=CLAIM.alpha
             ),
         }
     )
 
 
-def test_a_fixed_simplex_is_as_accurate_as_a_learned_classifier(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained[: len(SEEDS)], trained[len(SEEDS) :])) == SUPPORTED
+def test_a_fixed_simplex_is_as_accurate_as_a_learned_classifier(supported: Check) -> None:
+    supported(lambda runs: judge(runs[: len(CLAIM.seeds)], runs[len(CLAIM.seeds) :]))
 
 
 def test_control_a_tenth_of_the_samples(
     setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
 ) -> None:
-    learned, fixed = runs(setting.runs)[: len(SEEDS)], runs(setting.control_runs)
+    learned, fixed = runs(setting.runs)[: len(CLAIM.seeds)], runs(setting.control_runs)
     control = "A fixed classifier with features from a tenth of the samples."
     assert verdict(lambda _: judge(learned, fixed), control=control) != SUPPORTED

@@ -7,23 +7,22 @@ says of the originals, data sets differ in more than how hard they are; "harder"
 asked for. Pilots, seeds 0 and 1: NC1 .21 against .04, that is .74 and .75 of a decade, and .90 under AdamW.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     not_terminal,
-    power,
     study_grid,
-    superiority,
 )
 
-MARGIN, ALPHA, SEEDS = 0.3, 0.05, range(1000, 1008)
+MARGIN = 0.3
 CLAIM = Claim(
     id="t9-harder-data",
     title="Harder data collapse less",
@@ -33,8 +32,9 @@ CLAIM = Claim(
     quantity="per seed, log10 of tr(Sigma_W pinv(Sigma_B)) / C at the end on MNIST-1D over that on digits",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.7, sd=0.1, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.7, sd=0.1),
     precondition="zero training error in every epoch of the last fifth; higher test error on MNIST-1D in every seed",
     suite="literature",
 )
@@ -43,7 +43,7 @@ SETTINGS = {
         Setting(
             name=name,
             eps=None,
-            runs=study_grid("terminal_phase.trained", data=("digits", "mnist1d"), **of, seed=SEEDS),
+            runs=study_grid("terminal_phase.trained", data=("digits", "mnist1d"), **of, seed=CLAIM.seeds),
         )
         for name, of in (("SGD", {}), ("AdamW", {"optimizer": "adamw"}))
     ]
@@ -58,19 +58,12 @@ def judge(runs: Sequence[Run], of: str = "") -> Verdict:
     if not all(easy.scalar(split="test") < hard.scalar(split="test") for easy, hard in pairs):
         return not_applicable("what was taken for harder data has no higher test error in every seed")
     ratios = [log10(hard.scalar(f"{of}nc1") / easy.scalar(f"{of}nc1")) for easy, hard in pairs]
-    return superiority(ratios, margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(ratios)
 
 
-def test_harder_data_collapse_less(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_harder_data_collapse_less(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_labels_shuffled_for_the_measurement(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same networks, measured with their labels shuffled."
-    assert verdict(lambda _: judge(trained, "shuffled_"), control=control) != SUPPORTED
+def test_control_labels_shuffled_for_the_measurement(control: Check) -> None:
+    control("The same networks, measured with their labels shuffled.", judge, "shuffled_")

@@ -7,23 +7,21 @@ under cross-entropy that a seed may have nothing: the claim cannot be tested the
 out: only under squared error is there something to fall in all of the claim's seeds. The floor is half a sample.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     not_terminal,
-    power,
     study_grid,
     terminal_phase,
-    trend,
 )
 
-MARGIN, ALPHA, SEEDS = 0.0005, 0.05, range(1000, 1008)
 CLAIM = Claim(
     id="t4-nearest-mean",
     title="Decisions come to be those of the nearest class mean",
@@ -33,9 +31,11 @@ CLAIM = Claim(
     quantity="per seed, the share of training samples on which network and nearest class mean agree, at the onset, the "
     "middle and the end of the phase",
     test="trend",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=power("trend", effect=0.003, sd=0.001, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    levels=(0.0, 0.5, 1.0),  # onset, middle and end of the terminal phase
+    margin=0.0005,
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.003, sd=0.001),
     precondition="zero training error in every epoch of the last fifth, and at the onset a sample on which they differ",
     suite="literature",
 )
@@ -47,7 +47,7 @@ TRAININGS = {
 }
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=None, runs=study_grid("terminal_phase.trained", **of, seed=SEEDS))
+        Setting(name=name, eps=None, runs=study_grid("terminal_phase.trained", **of, seed=CLAIM.seeds))
         for name, of in TRAININGS.items()
     ]
 }
@@ -59,19 +59,12 @@ def judge(runs: Sequence[Run], of: str = "") -> Verdict:
     table = [[1.0 - run.scalar(f"{of}ncc_mismatch", epoch=epoch) for epoch in terminal_phase(run)] for run in runs]
     if agreed := sum(row[0] == 1.0 for row in table):
         return not_applicable(f"in {agreed} of {len(table)} seeds, network and nearest mean agree from the onset on")
-    return trend(table, levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(table)
 
 
-def test_decisions_become_those_of_the_nearest_mean(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_decisions_become_those_of_the_nearest_mean(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_labels_shuffled_for_the_measurement(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same networks, measured with their labels shuffled."
-    assert verdict(lambda _: judge(trained, "shuffled_"), control=control) != SUPPORTED
+def test_control_labels_shuffled_for_the_measurement(control: Check) -> None:
+    control("The same networks, measured with their labels shuffled.", judge, "shuffled_")

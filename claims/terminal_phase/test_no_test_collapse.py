@@ -9,28 +9,24 @@ training features themselves collapse little and weak over train was 1.07 and 1.
 the effect on digits with cross-entropy; the floor stayed, and refutes the claim there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     not_terminal,
-    power,
     study_grid,
     superiority,
     weakest,
 )
 
-MARGIN, ABOVE_WEAK, ALPHA, SEEDS = 0.06, 0.01, 0.05, range(1000, 1008)
-MISSED = (
-    1.0 - power("superiority", effect=0.13, sd=0.02, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
-    1.0 - power("superiority", effect=0.03, sd=0.006, n=len(SEEDS), margin=ABOVE_WEAK, alpha=ALPHA),
-)
+MARGIN, ABOVE_WEAK = 0.06, 0.01
 CLAIM = Claim(
     id="t10-test-collapse",
     title="Collapse on training data is not collapse on test data",
@@ -42,8 +38,9 @@ CLAIM = Claim(
     f"and of strong over weak (margin {ABOVE_WEAK})",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=1.0 - sum(MISSED),  # of both parts; at least this, whatever their dependence
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=(Planned(effect=0.13, sd=0.02), Planned(effect=0.03, sd=0.006, margin=ABOVE_WEAK)),
     precondition="zero training error in every epoch of the last fifth",
     suite="literature",
 )
@@ -55,7 +52,7 @@ TRAININGS = {
 }
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=None, runs=study_grid("terminal_phase.trained", **of, seed=SEEDS))
+        Setting(name=name, eps=None, runs=study_grid("terminal_phase.trained", **of, seed=CLAIM.seeds))
         for name, of in TRAININGS.items()
     ]
 }
@@ -73,20 +70,15 @@ def judge(runs: Sequence[Run], epoch: int | None = None) -> Verdict:
         strong.append(own - nearest)
     return weakest(
         {
-            "weak over train": superiority(weak, margin=MARGIN, alpha=ALPHA),
-            "strong over weak": superiority(strong, margin=ABOVE_WEAK, alpha=ALPHA),
+            "weak over train": CLAIM.judge(weak),
+            "strong over weak": superiority(strong, margin=ABOVE_WEAK, alpha=CLAIM.alpha),
         }
     )
 
 
-def test_test_data_do_not_collapse(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_test_data_do_not_collapse(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_untrained(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "The same networks before training."
-    assert verdict(lambda _: judge(trained, 0), control=control) != SUPPORTED
+def test_control_untrained(control: Check) -> None:
+    control("The same networks before training.", judge, 0)

@@ -7,11 +7,12 @@ binomial interval of test samples. Pilots, seeds 0, 1 and 3: NC1 falls by .22 to
 slower than with true labels; test accuracy .078, .108, .116.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
@@ -19,17 +20,11 @@ from ncharness import (
     equivalence,
     not_applicable,
     not_terminal,
-    power,
     study_grid,
-    trend,
     weakest,
 )
 
-MARGIN, CHANCE, NEAR, ALPHA, SEEDS = 0.1, 0.1, 0.05, 0.05, range(1000, 1008)
-MISSED = (
-    1.0 - power("trend", effect=0.22, sd=0.04, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
-    1.0 - power("equivalence", effect=0.0, sd=0.025, n=len(SEEDS), margin=NEAR, alpha=ALPHA),
-)
+MARGIN, CHANCE, NEAR = 0.1, 0.1, 0.05
 CLAIM = Claim(
     id="t6-random-labels",
     title="Random labels are fitted and collapse, at chance on test data",
@@ -39,9 +34,11 @@ CLAIM = Claim(
     quantity="per seed, -log10 of tr(Sigma_W pinv(Sigma_B)) / C at the onset, the middle and the end of the phase; "
     f"test accuracy less {CHANCE} (margin ±{NEAR})",
     test="trend",
+    levels=(0.0, 0.5, 1.0),  # onset, middle and end of the terminal phase
     margin=MARGIN,
-    alpha=ALPHA,
-    power=1.0 - sum(MISSED),  # of both parts; at least this, whatever their dependence
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=(Planned(effect=0.22, sd=0.04), Planned(effect=0.0, sd=0.025, test="equivalence", margin=NEAR)),
     precondition="zero training error in every epoch of the last fifth, on the permuted labels",
     suite="literature",
 )
@@ -50,8 +47,8 @@ SETTINGS = {
         Setting(
             name="digits",
             eps=None,
-            runs=study_grid("terminal_phase.trained", labels="permuted", seed=SEEDS),
-            control_runs=study_grid("terminal_phase.trained", seed=SEEDS),
+            runs=study_grid("terminal_phase.trained", labels="permuted", seed=CLAIM.seeds),
+            control_runs=study_grid("terminal_phase.trained", seed=CLAIM.seeds),
         )
     ]
 }
@@ -63,24 +60,17 @@ def judge(runs: Sequence[Run]) -> Verdict:
     accuracies = [1.0 - run.scalar(split="test") for run in runs]
     return weakest(
         {
-            "fall of NC1": trend(
-                [digits_over_phase(run, "nc1") for run in runs], levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA
-            ),
+            "fall of NC1": CLAIM.judge([digits_over_phase(run, "nc1") for run in runs]),
             "accuracy above chance": equivalence(
-                [accuracy - CHANCE for accuracy in accuracies], margin=NEAR, alpha=ALPHA
+                [accuracy - CHANCE for accuracy in accuracies], margin=NEAR, alpha=CLAIM.alpha
             ),
         }
     )
 
 
-def test_random_labels_collapse_at_chance(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_random_labels_collapse_at_chance(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_true_labels(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with the true labels, on which test accuracy is not chance."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_true_labels(control: Check) -> None:
+    control("The same with the true labels, on which test accuracy is not chance.", judge)

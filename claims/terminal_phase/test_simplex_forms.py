@@ -8,31 +8,29 @@ other, so that the claim might well fail there; it stayed as it was, and did: th
 norms of the classifier that do not become equal, while the three other parts hold everywhere.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_over_phase,
     not_applicable,
     not_terminal,
-    power,
     study_grid,
-    trend,
     weakest,
 )
 
-MARGIN, ALPHA, SEEDS = 0.04, 0.05, range(1000, 1008)
+MARGIN = 0.04
 PARTS = {
     "norms of class means": "equinorm",
     "angles of class means": "equiangularity",
     "norms of the classifier": "classifier_equinorm",
     "angles of the classifier": "classifier_equiangularity",
 }
-MISSED = 1.0 - power("trend", effect=0.12, sd=0.03, n=len(SEEDS), margin=MARGIN, alpha=ALPHA)
 CLAIM = Claim(
     id="t2-simplex",
     title="Means and classifier approach a simplex ETF past zero training error",
@@ -42,9 +40,11 @@ CLAIM = Claim(
     quantity="per seed, -log10 of std / mean of norms and of mean |cosine + 1 / (C - 1)|, of centred class means and "
     "of classifier rows, at the onset, the middle and the end of the phase",
     test="trend",
+    levels=(0.0, 0.5, 1.0),  # onset, middle and end of the terminal phase
     margin=MARGIN,
-    alpha=ALPHA,
-    power=1.0 - len(PARTS) * MISSED,  # of all parts; at least this, whatever their dependence
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.12, sd=0.03, times=len(PARTS)),
     precondition="zero training error in every epoch of the last fifth",
     suite="literature",
 )
@@ -56,7 +56,7 @@ TRAININGS = {
 }
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=None, runs=study_grid("terminal_phase.trained", **of, seed=SEEDS))
+        Setting(name=name, eps=None, runs=study_grid("terminal_phase.trained", **of, seed=CLAIM.seeds))
         for name, of in TRAININGS.items()
     ]
 }
@@ -68,20 +68,13 @@ def judge(runs: Sequence[Run], of: str = "") -> Verdict:
     parts = {}
     for name, metric in PARTS.items():
         table = [digits_over_phase(run, f"{of}{metric}") for run in runs]
-        parts[name] = trend(table, levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA)
+        parts[name] = CLAIM.judge(table)
     return weakest(parts)
 
 
-def test_means_and_classifier_approach_a_simplex(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_means_and_classifier_approach_a_simplex(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_labels_shuffled_for_the_measurement(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same networks, measured with their labels shuffled."
-    assert verdict(lambda _: judge(trained, "shuffled_"), control=control) != SUPPORTED
+def test_control_labels_shuffled_for_the_measurement(control: Check) -> None:
+    control("The same networks, measured with their labels shuffled.", judge, "shuffled_")

@@ -7,23 +7,22 @@ training error first reaches 0, the middle of what is left, and the end. Pilots,
 a decade; the floor is less than half of that. Most of it lies before the middle, at the first learning rate.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_over_phase,
     not_applicable,
     not_terminal,
-    power,
     study_grid,
-    trend,
 )
 
-MARGIN, ALPHA, SEEDS = 0.15, 0.05, range(1000, 1008)
+MARGIN = 0.15
 CLAIM = Claim(
     id="t1-variability",
     title="NC1 keeps falling past zero training error",
@@ -32,9 +31,11 @@ CLAIM = Claim(
     source="Papyan, Han & Donoho, arXiv:2008.08186, NC1",
     quantity="per seed, -log10 of tr(Sigma_W pinv(Sigma_B)) / C at the onset, the middle and the end of the phase",
     test="trend",
+    levels=(0.0, 0.5, 1.0),  # onset, middle and end of the terminal phase
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("trend", effect=0.35, sd=0.06, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.35, sd=0.06),
     precondition="zero training error in every epoch of the last fifth",
     suite="literature",
 )
@@ -46,7 +47,7 @@ TRAININGS = {
 }
 SETTINGS = {
     "small": [
-        Setting(name=name, eps=None, runs=study_grid("terminal_phase.trained", **of, seed=SEEDS))
+        Setting(name=name, eps=None, runs=study_grid("terminal_phase.trained", **of, seed=CLAIM.seeds))
         for name, of in TRAININGS.items()
     ]
 }
@@ -56,19 +57,12 @@ def judge(runs: Sequence[Run], of: str = "") -> Verdict:
     if reason := not_terminal(runs):
         return not_applicable(reason)
     table = [digits_over_phase(run, f"{of}nc1") for run in runs]
-    return trend(table, levels=(0.0, 0.5, 1.0), min_effect=MARGIN, alpha=ALPHA)
+    return CLAIM.judge(table)
 
 
-def test_variability_keeps_falling(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_variability_keeps_falling(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_labels_shuffled_for_the_measurement(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same networks, measured with their labels shuffled."
-    assert verdict(lambda _: judge(trained, "shuffled_"), control=control) != SUPPORTED
+def test_control_labels_shuffled_for_the_measurement(control: Check) -> None:
+    control("The same networks, measured with their labels shuffled.", judge, "shuffled_")

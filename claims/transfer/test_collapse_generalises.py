@@ -5,25 +5,22 @@ same features are measured before and after training. Pilots, seeds 0 to 2: afte
 and an 8th. The margin is a factor of 2.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfitted,
     weakest,
 )
 
-FACTOR, ALPHA, SEEDS = 0.3, 0.05, range(1000, 1006)
-MISSED = 1.0 - power("superiority", effect=0.65, sd=0.1, n=len(SEEDS), margin=FACTOR, alpha=ALPHA)
 CLAIM = Claim(
     id="x4-collapse-generalises",
     title="Collapse reaches held-out samples and unseen classes",
@@ -33,9 +30,10 @@ CLAIM = Claim(
     quantity="per seed, log10 of the ratio of CDNV before and after training in the last hidden layer: source training "
     "samples, 30 others per source class, 60 target classes",
     test="superiority",
-    margin=FACTOR,
-    alpha=ALPHA,
-    power=1.0 - 3.0 * MISSED,  # of all parts; at least this, whatever their dependence
+    margin=0.3,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.65, sd=0.1, times=3),
     precondition="training error at most 0.01",
     suite="literature",
 )
@@ -44,8 +42,8 @@ SETTINGS = {
         Setting(
             name=f"family, {classes} classes",
             eps=None,
-            runs=study_grid("transfer.family", classes=classes, samples=30, seed=SEEDS),
-            control_runs=study_grid("transfer.family", classes=classes, samples=30, shuffled=True, seed=SEEDS),
+            runs=study_grid("transfer.family", classes=classes, samples=30, seed=CLAIM.seeds),
+            control_runs=study_grid("transfer.family", classes=classes, samples=30, shuffled=True, seed=CLAIM.seeds),
         )
         for classes in (30, 100)
     ]
@@ -65,23 +63,13 @@ def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
     return weakest(
-        {
-            name: superiority([fall(run, metric, split) for run in runs], margin=FACTOR, alpha=ALPHA)
-            for name, (metric, split) in WHERE.items()
-        }
+        {name: CLAIM.judge([fall(run, metric, split) for run in runs]) for name, (metric, split) in WHERE.items()}
     )
 
 
-def test_training_lowers_cdnv_beyond_the_samples(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_training_lowers_cdnv_beyond_the_samples(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_permuted_labels(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "Source labels permuted: networks fit them, and lower the CDNV of nothing else."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_permuted_labels(control: Check) -> None:
+    control("Source labels permuted: networks fit them, and lower the CDNV of nothing else.", judge)

@@ -6,23 +6,21 @@ and the claim was expected to be refuted. The runs are those of `x7-separation-t
 with transfer is tested. The control asks the same of the sigmoid loss, which separated most in all pilots.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-ALPHA, SEEDS = 0.05, range(1000, 1008)
 LOSSES = ("cross_entropy", "label_smoothing", "logit_penalty", "sigmoid", "cosine", "squared_error")
 CLAIM = Claim(
     id="x8-entropy-separates-least",
@@ -33,12 +31,15 @@ CLAIM = Claim(
     "hidden layer",
     test="superiority",
     margin=0.0,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.05, sd=0.03, n=len(SEEDS), alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.05, sd=0.03),
     precondition="training error at most 0.01",
     suite="literature",
 )
-SETTINGS = {"small": [Setting(name="digits", eps=None, runs=study_grid("transfer.losses", loss=LOSSES, seed=SEEDS))]}
+SETTINGS = {
+    "small": [Setting(name="digits", eps=None, runs=study_grid("transfer.losses", loss=LOSSES, seed=CLAIM.seeds))]
+}
 
 
 def judge(runs: Sequence[Run], loss: str = "cross_entropy") -> Verdict:
@@ -46,17 +47,12 @@ def judge(runs: Sequence[Run], loss: str = "cross_entropy") -> Verdict:
         return not_applicable(reason)
     names, table = pivot(runs, "loss", lambda run: run.scalar("separation"))
     one = names.index(loss)
-    return superiority([min(row[:one] + row[one + 1 :]) - row[one] for row in table], alpha=ALPHA)
+    return CLAIM.judge([min(row[:one] + row[one + 1 :]) - row[one] for row in table])
 
 
-def test_cross_entropy_separates_least(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_cross_entropy_separates_least(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_sigmoid(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "The same of the sigmoid loss."
-    assert verdict(lambda _: judge(trained, "sigmoid"), control=control) != SUPPORTED
+def test_control_sigmoid(control: Check) -> None:
+    control("The same of the sigmoid loss.", judge, "sigmoid")

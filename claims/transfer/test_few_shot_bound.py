@@ -6,11 +6,11 @@ something, that is, is below .5. Pilots, seeds 0 and 1: it holds in every cell, 
 them without its leading term, four times the directional CDNV, it would not, which is the control.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid
 
-BELOW, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1006)
+BELOW = 0.5
 CLAIM = Claim(
     id="x9-few-shot-bound",
     title="Directional CDNV bounds few-shot error",
@@ -21,8 +21,9 @@ CLAIM = Claim(
     f"CDNVs of .1 and .4, where the bound is below {BELOW}",
     test="superiority",
     margin=0.0,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.05, sd=0.02, n=len(SEEDS), alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.05, sd=0.02),
     precondition=f"every seed has cells with a bound below {BELOW} and, in one of them, an error above .005",
     suite="literature",
 )
@@ -37,7 +38,7 @@ SETTINGS = {
                 classes=(2, 5),
                 shots=(10, 100, 1000),
                 variance=(0.1, 0.4),
-                seed=SEEDS,
+                seed=CLAIM.seeds,
             ),
         )
         for noise in ("isotropic", "aligned", "heavy")
@@ -53,19 +54,12 @@ def judge(runs: Sequence[Run], bound: str = "bound") -> Verdict:
             return not_applicable(f"seed {seed} has no cell with an error and a bound below {BELOW}")
         errors = [run.scalar("error") + 3 * run.scalar("standard_error") for run in cells]
         room.append(min(run.scalar(bound) - error for run, error in zip(cells, errors, strict=True)))
-    return superiority(room, alpha=ALPHA)
+    return CLAIM.judge(room)
 
 
-def test_directional_cdnv_bounds_few_shot_error(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_directional_cdnv_bounds_few_shot_error(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_without_the_leading_term(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The bound without its leading term."
-    assert verdict(lambda _: judge(trained, "tail_bound"), control=control) != SUPPORTED
+def test_control_without_the_leading_term(control: Check) -> None:
+    control("The bound without its leading term.", judge, "tail_bound")

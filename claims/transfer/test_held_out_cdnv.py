@@ -7,12 +7,11 @@ scale. As few samples have a lower CDNV than many, there are as many held-out on
 are of one kind, which is the control.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-RATIO, ALPHA, SEEDS = 0.1, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="x5-held-out-cdnv",
     title="CDNV of held-out samples is above that of training samples",
@@ -22,9 +21,10 @@ CLAIM = Claim(
     quantity="per seed, log10 of the ratio of CDNV on 30 held-out samples per source class and on the 30 trained on, "
     "last hidden layer",
     test="superiority",
-    margin=RATIO,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.25, sd=0.06, n=len(SEEDS), margin=RATIO, alpha=ALPHA),
+    margin=0.1,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.25, sd=0.06),
     precondition="training error at most 0.01",
     suite="literature",
 )
@@ -33,7 +33,7 @@ SETTINGS = {
         Setting(
             name=f"family, {classes} classes",
             eps=None,
-            runs=study_grid("transfer.family", classes=classes, samples=30, seed=SEEDS),
+            runs=study_grid("transfer.family", classes=classes, samples=30, seed=CLAIM.seeds),
         )
         for classes in (10, 30, 100)
     ]
@@ -45,17 +45,12 @@ def judge(runs: Sequence[Run], epoch: int | None = None) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
     ratios = [run.scalar("cdnv", split="test", epoch=epoch) / run.scalar("cdnv", epoch=epoch) for run in runs]
-    return superiority([log10(ratio) for ratio in ratios], margin=RATIO, alpha=ALPHA)
+    return CLAIM.judge([log10(ratio) for ratio in ratios])
 
 
-def test_held_out_cdnv_is_above_training_cdnv(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_held_out_cdnv_is_above_training_cdnv(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_untrained(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "The same networks before training."
-    assert verdict(lambda _: judge(trained, 0), control=control) != SUPPORTED
+def test_control_untrained(control: Check) -> None:
+    control("The same networks before training.", judge, 0)

@@ -5,12 +5,11 @@ order" is nearer to a factor of 10 than to 1 or 100: the log10 of the ratio with
 refuted here. Pilots, seeds 0 to 2: 2.8 to 3.0 times for 30 classes, 1.6 to 1.7 times for 100.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, equivalence, not_applicable, power, study_grid, unfitted
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid, unfitted
 
-ORDER, ALPHA, SEEDS = 0.5, 0.05, range(1000, 1006)
 CLAIM = Claim(
     id="x6-held-out-order",
     title="CDNV of held-out samples is an order above training",
@@ -20,9 +19,10 @@ CLAIM = Claim(
     quantity="per seed, log10 of the ratio of CDNV on 30 held-out samples per source class and on the 30 trained on, "
     "less 1",
     test="equivalence",
-    margin=ORDER,
-    alpha=ALPHA,
-    power=power("equivalence", effect=0.1, sd=0.15, n=len(SEEDS), margin=ORDER, alpha=ALPHA),
+    margin=0.5,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.1, sd=0.15),
     precondition="training error at most 0.01",
     suite="literature",
 )
@@ -31,7 +31,7 @@ SETTINGS = {
         Setting(
             name=f"family, {classes} classes",
             eps=None,
-            runs=study_grid("transfer.family", classes=classes, samples=30, seed=SEEDS),
+            runs=study_grid("transfer.family", classes=classes, samples=30, seed=CLAIM.seeds),
         )
         for classes in (10, 30, 100)
     ]
@@ -43,17 +43,12 @@ def judge(runs: Sequence[Run], epoch: int | None = None) -> Verdict:
     if reason := unfitted(runs):
         return not_applicable(reason)
     ratios = [run.scalar("cdnv", split="test", epoch=epoch) / run.scalar("cdnv", epoch=epoch) for run in runs]
-    return equivalence([log10(ratio) - 1.0 for ratio in ratios], margin=ORDER, alpha=ALPHA)
+    return CLAIM.judge([log10(ratio) - 1.0 for ratio in ratios])
 
 
-def test_held_out_cdnv_is_an_order_above_training_cdnv(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_held_out_cdnv_is_an_order_above_training_cdnv(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_untrained(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "The same networks before training."
-    assert verdict(lambda _: judge(trained, 0), control=control) != SUPPORTED
+def test_control_untrained(control: Check) -> None:
+    control("The same networks before training.", judge, 0)

@@ -7,11 +7,11 @@ seeds 0 to 2: .004, 0 and .002 of accuracy lost. The margin, half a point, is wh
 to be refuted or inconclusive. The control exchanges the two.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid
 
-LOSS, FITTED, ALPHA, SEEDS = 0.005, 0.01, 0.05, range(1000, 1008)
+FITTED = 0.01
 CLAIM = Claim(
     id="x10-longer-training",
     title="Longer training makes the last layer transfer worse",
@@ -20,13 +20,14 @@ CLAIM = Claim(
     source="Hui, Belkin & Nakkiran, arXiv:2202.08384",
     quantity="per seed, probe accuracy in the last hidden layer after a twentieth of the epochs less that after all",
     test="superiority",
-    margin=LOSS,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.012, sd=0.005, n=len(SEEDS), margin=LOSS, alpha=ALPHA),
+    margin=0.005,
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.012, sd=0.005),
     precondition=f"training error at most {FITTED} after a twentieth of the epochs; class separation has grown since",
     suite="literature",
 )
-SETTINGS = {"small": [Setting(name="digits", eps=None, runs=study_grid("transfer.losses", seed=SEEDS))]}
+SETTINGS = {"small": [Setting(name="digits", eps=None, runs=study_grid("transfer.losses", seed=CLAIM.seeds))]}
 
 
 def judge(runs: Sequence[Run], *, reverse: bool = False) -> Verdict:
@@ -38,17 +39,12 @@ def judge(runs: Sequence[Run], *, reverse: bool = False) -> Verdict:
         if run.scalar("separation", epoch=late) <= run.scalar("separation", epoch=early):
             return not_applicable(f"{run.config.name()} did not collapse any further after epoch {early}")
         lost.append(run.scalar("probe", epoch=early, split="test") - run.scalar("probe", epoch=late, split="test"))
-    return superiority([-one if reverse else one for one in lost], margin=LOSS, alpha=ALPHA)
+    return CLAIM.judge([-one if reverse else one for one in lost])
 
 
-def test_longer_training_makes_the_last_layer_transfer_worse(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_longer_training_makes_the_last_layer_transfer_worse(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_reversed(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "The end of training in the place of the beginning, and the other way round."
-    assert verdict(lambda _: judge(trained, reverse=True), control=control) != SUPPORTED
+def test_control_reversed(control: Check) -> None:
+    control("The end of training in the place of the beginning, and the other way round.", judge, reverse=True)

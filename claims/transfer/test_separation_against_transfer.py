@@ -5,25 +5,24 @@ six of them on five digits, drawn by the seed, and a linear probe of the other f
 0 to 2: rank correlations over the losses of -.94, -.6 and -.99; the margin is less than half of that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from scipy.stats import spearmanr
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     unfitted,
 )
 
-MARGIN, CHANCE, ALPHA, SEEDS = 0.3, 0.2, 0.05, range(1000, 1008)
+MARGIN, CHANCE = 0.3, 0.2
 LOSSES = ("cross_entropy", "label_smoothing", "logit_penalty", "sigmoid", "cosine", "squared_error")
 CLAIM = Claim(
     id="x7-separation-transfer",
@@ -35,12 +34,15 @@ CLAIM = Claim(
     "last hidden layer and probe accuracy on the target classes",
     test="superiority",
     margin=MARGIN,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.75, sd=0.2, n=len(SEEDS), margin=MARGIN, alpha=ALPHA),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=Planned(effect=0.75, sd=0.2),
     precondition="training error at most 0.01, probe accuracy above chance",
     suite="literature",
 )
-SETTINGS = {"small": [Setting(name="digits", eps=None, runs=study_grid("transfer.losses", loss=LOSSES, seed=SEEDS))]}
+SETTINGS = {
+    "small": [Setting(name="digits", eps=None, runs=study_grid("transfer.losses", loss=LOSSES, seed=CLAIM.seeds))]
+}
 
 
 def judge(runs: Sequence[Run], shift: int = 0) -> Verdict:
@@ -53,19 +55,12 @@ def judge(runs: Sequence[Run], shift: int = 0) -> Verdict:
         return not_applicable(f"probe accuracy {least:.3f} is not above chance: the features tell nothing")
     pairs = zip(separations, probes, strict=True)
     correlations = [float(spearmanr(of, [*on[shift:], *on[:shift]]).statistic) for of, on in pairs]
-    return superiority([-correlation for correlation in correlations], margin=MARGIN, alpha=ALPHA)
+    return CLAIM.judge([-correlation for correlation in correlations])
 
 
-def test_losses_that_separate_more_transfer_worse(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_losses_that_separate_more_transfer_worse(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_losses_shifted(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The separation of every loss against the probe of another."
-    assert verdict(lambda _: judge(trained, 2), control=control) != SUPPORTED
+def test_control_losses_shifted(control: Check) -> None:
+    control("The separation of every loss against the probe of another.", judge, 2)

@@ -6,11 +6,11 @@ accuracy rises in both. Pilots, seeds 0 to 2: from .42-.46 for 3 classes to .90-
 .59-.60. The margin is half of the smaller rise. The control trains on permuted source labels, which networks fit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Study, Verdict, not_applicable, pivot, power, study_grid, trend
+from ncharness import Check, Claim, Planned, Run, Setting, Study, Verdict, not_applicable, pivot, study_grid
 
-RISE, CHANCE, ALPHA, SEEDS = 0.15, 0.2, 0.05, range(1000, 1006)
+RISE, CHANCE = 0.15, 0.2
 CLAIM = Claim(
     id="x2-target-accuracy",
     title="More source classes, better few-shot accuracy",
@@ -21,8 +21,9 @@ CLAIM = Claim(
     "class",
     test="trend",
     margin=RISE,
-    alpha=ALPHA,
-    power=power("trend", effect=0.3, sd=0.05, n=len(SEEDS), margin=RISE, alpha=ALPHA, n_levels=4),
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.3, sd=0.05, levels=4),
     precondition="5-way 5-shot accuracy on the target classes above chance",
     suite="literature",
 )
@@ -30,16 +31,18 @@ CLASSES = (3, 10, 30, 100)
 
 
 def fixed_total() -> list[Study]:
-    return [run for c in CLASSES for run in study_grid("transfer.family", classes=c, samples=3000 // c, seed=SEEDS)]
+    return [
+        run for c in CLASSES for run in study_grid("transfer.family", classes=c, samples=3000 // c, seed=CLAIM.seeds)
+    ]
 
 
-PERMUTED = study_grid("transfer.family", classes=CLASSES, samples=30, shuffled=True, seed=SEEDS)
+PERMUTED = study_grid("transfer.family", classes=CLASSES, samples=30, shuffled=True, seed=CLAIM.seeds)
 SETTINGS = {
     "small": [
         Setting(
             name="family, 30 per class",
             eps=None,
-            runs=study_grid("transfer.family", classes=CLASSES, samples=30, seed=SEEDS),
+            runs=study_grid("transfer.family", classes=CLASSES, samples=30, seed=CLAIM.seeds),
             control_runs=PERMUTED,
         ),
         Setting(name="family, 3000 in all", eps=None, runs=fixed_total(), control_runs=PERMUTED),
@@ -51,19 +54,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
     levels, table = pivot(runs, "classes", lambda run: run.scalar("target_accuracy", split="test"))
     if not (least := min(map(min, table))) > CHANCE:
         return not_applicable(f"few-shot accuracy {least:.3f} is not above chance: the features tell nothing")
-    return trend(table, levels=levels, min_effect=RISE, alpha=ALPHA)
+    return CLAIM.judge(table, levels=levels)
 
 
-def test_few_shot_accuracy_rises_with_source_classes(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_few_shot_accuracy_rises_with_source_classes(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_permuted_labels(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "Source labels permuted, 30 samples per class: no number of classes teaches anything."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_permuted_labels(control: Check) -> None:
+    control("Source labels permuted, 30 samples per class: no number of classes teaches anything.", judge)

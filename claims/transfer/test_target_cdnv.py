@@ -8,12 +8,12 @@ on the log scale. What becomes of it where the *total* number of samples is fixe
 trains on permuted source labels, which networks fit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, pivot, power, study_grid, trend
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, pivot, study_grid
 
-FALL, CHANCE, ALPHA, SEEDS = 0.3, 0.2, 0.05, range(1000, 1006)
+CHANCE = 0.2
 CLAIM = Claim(
     id="x1-target-cdnv",
     title="More source classes, lower CDNV of unseen classes",
@@ -23,9 +23,10 @@ CLAIM = Claim(
     quantity="per seed and number of source classes, -log10 CDNV of 60 target classes, 100 samples of each, in the "
     "last hidden layer",
     test="trend",
-    margin=FALL,
-    alpha=ALPHA,
-    power=power("trend", effect=0.8, sd=0.1, n=len(SEEDS), margin=FALL, alpha=ALPHA, n_levels=4),
+    margin=0.3,
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.8, sd=0.1, levels=4),
     precondition="5-way 5-shot accuracy on the target classes above chance",
     suite="literature",
 )
@@ -35,8 +36,8 @@ SETTINGS = {
         Setting(
             name="family",
             eps=None,
-            runs=study_grid("transfer.family", classes=CLASSES, samples=30, seed=SEEDS),
-            control_runs=study_grid("transfer.family", classes=CLASSES, samples=30, shuffled=True, seed=SEEDS),
+            runs=study_grid("transfer.family", classes=CLASSES, samples=30, seed=CLAIM.seeds),
+            control_runs=study_grid("transfer.family", classes=CLASSES, samples=30, shuffled=True, seed=CLAIM.seeds),
         )
     ]
 }
@@ -47,19 +48,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
     if not least > CHANCE:
         return not_applicable(f"few-shot accuracy {least:.3f} is not above chance: the features tell nothing")
     levels, table = pivot(runs, "classes", lambda run: -log10(run.scalar("target_cdnv", split="test")))
-    return trend(table, levels=levels, min_effect=FALL, alpha=ALPHA)
+    return CLAIM.judge(table, levels=levels)
 
 
-def test_cdnv_of_unseen_classes_falls_with_source_classes(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_cdnv_of_unseen_classes_falls_with_source_classes(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_permuted_labels(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "Source labels permuted: no number of classes teaches anything."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_permuted_labels(control: Check) -> None:
+    control("Source labels permuted: no number of classes teaches anything.", judge)

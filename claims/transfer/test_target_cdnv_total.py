@@ -6,25 +6,23 @@ accuracy goes on rising (`x2-target-accuracy`). The claim is that it falls on bo
 refuted. Pilots, seeds 0 to 2: 2.6 to 2.8 for 3 classes, .9 for 10, .70 to .77 for 30, .86 to .89 for 100.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     weakest,
 )
 
-CHANCE, ALPHA, SEEDS = 0.2, 0.05, range(1000, 1006)
-MISSED = 1.0 - power("superiority", effect=0.12, sd=0.05, n=len(SEEDS), alpha=ALPHA)
+CHANCE = 0.2
 CLAIM = Claim(
     id="x3-target-cdnv-total",
     title="More source classes, lower CDNV, of as many samples",
@@ -35,8 +33,9 @@ CLAIM = Claim(
     "100",
     test="superiority",
     margin=0.0,
-    alpha=ALPHA,
-    power=1.0 - 2.0 * MISSED,  # of both parts; at least this, whatever their dependence
+    alpha=0.05,
+    seeds=range(1000, 1006),
+    planned=Planned(effect=0.12, sd=0.05, times=2),
     precondition="5-way 5-shot accuracy on the target classes above chance",
     suite="literature",
 )
@@ -47,7 +46,9 @@ SETTINGS = {
             name="family",
             eps=None,
             runs=[
-                run for c in CLASSES for run in study_grid("transfer.family", classes=c, samples=3000 // c, seed=SEEDS)
+                run
+                for c in CLASSES
+                for run in study_grid("transfer.family", classes=c, samples=3000 // c, seed=CLAIM.seeds)
             ],
         )
     ]
@@ -62,20 +63,15 @@ def judge(runs: Sequence[Run], epoch: int | None = None) -> Verdict:
     _, table = pivot(runs, "classes", lambda run: log10(run.scalar("target_cdnv", split="test", epoch=epoch)))
     return weakest(
         {
-            "from 3 to 30 classes": superiority([few - some for few, some, _ in table], alpha=ALPHA),
-            "from 30 to 100 classes": superiority([some - many for _, some, many in table], alpha=ALPHA),
+            "from 3 to 30 classes": CLAIM.judge([few - some for few, some, _ in table]),
+            "from 30 to 100 classes": CLAIM.judge([some - many for _, some, many in table]),
         }
     )
 
 
-def test_cdnv_of_unseen_classes_falls_at_a_fixed_total(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_cdnv_of_unseen_classes_falls_at_a_fixed_total(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_untrained(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "The same networks before training."
-    assert verdict(lambda _: judge(trained, 0), control=control) != SUPPORTED
+def test_control_untrained(control: Check) -> None:
+    control("The same networks before training.", judge, 0)

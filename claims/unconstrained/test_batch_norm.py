@@ -6,23 +6,21 @@ entry that ReLU cuts off sits on its kink, where the gradient says little, so th
 which is known. Pilots, seeds 0 to 2: it is within 4e-10, ETF to six digits or more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u25-batch-norm",
     title="Batch norm and ReLU: collapsed, an ETF once centred",
@@ -31,30 +29,28 @@ CLAIM = Claim(
     source="Ergen & Pilanci, arXiv:2002.09773, arXiv:2103.01499",
     quantity="per seed, -log10 of the larger of tr(Sigma_W) / tr(Sigma_B) and distance of the centred means to an ETF",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.0, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.0, sd=0.5),
     precondition="the objective within 1e-6 of its least value, C (beta sqrt(n) - beta^2 / 2)",
     suite="literature",
 )
-SETTINGS = {"small": [Setting(name="C4 n6 d8", eps=None, runs=study_grid("batch_norm_features.minimum", seed=SEEDS))]}
+SETTINGS = {
+    "small": [Setting(name="C4 n6 d8", eps=None, runs=study_grid("batch_norm_features.minimum", seed=CLAIM.seeds))]
+}
 
 
 def judge(runs: Sequence[Run], distance: str = "etf_distance") -> Verdict:
     if reason := unfinished(runs, gap=1e-6):
         return not_applicable(reason)
     digits = [digits_of_agreement(run.scalar("nc1_trace"), run.scalar(distance)) for run in runs]
-    return superiority(digits, margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge(digits)
 
 
-def test_batch_norm_and_relu_give_etfs_once_centred(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_batch_norm_and_relu_give_etfs_once_centred(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_not_centred(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "The same of the means as they are."
-    assert verdict(lambda _: judge(trained, "uncentred_etf_distance"), control=control) != SUPPORTED
+def test_control_not_centred(control: Check) -> None:
+    control("The same of the means as they are.", judge, "uncentred_etf_distance")

@@ -6,23 +6,21 @@ least value in closed form; nine digits are asked for. Pilots: fifteen for desce
 0).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 9.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u20-benign-landscape",
     title="Every start reaches the global minimum",
@@ -31,9 +29,10 @@ CLAIM = Claim(
     source="Zhu et al., arXiv:2105.02375, theorem 3.2",
     quantity="per seed, -log10 of the largest difference of an objective reached to the theorem's least one",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=12.0, sd=1.0, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=9.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=12.0, sd=1.0),
     precondition="the largest entry of the gradient at most 1e-8",
     suite="literature",
 )
@@ -42,14 +41,14 @@ SETTINGS = {
         Setting(
             name="20 starts, momentum",
             eps=None,
-            runs=study_grid("landscape.starts", seed=SEEDS),
-            control_runs=study_grid("unconstrained.minimum", dim=2, seed=SEEDS),
+            runs=study_grid("landscape.starts", seed=CLAIM.seeds),
+            control_runs=study_grid("unconstrained.minimum", dim=2, seed=CLAIM.seeds),
         ),
         Setting(
             name="L-BFGS, scale 3",
             eps=None,
-            runs=study_grid("unconstrained.minimum", scale=3.0, seed=SEEDS),
-            control_runs=study_grid("unconstrained.minimum", dim=2, seed=SEEDS),
+            runs=study_grid("unconstrained.minimum", scale=3.0, seed=CLAIM.seeds),
+            control_runs=study_grid("unconstrained.minimum", dim=2, seed=CLAIM.seeds),
         ),
     ]
 }
@@ -63,19 +62,12 @@ def digits(run: Run) -> float:
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfinished(runs, gradient=1e-8):
         return not_applicable(reason)
-    return superiority([digits(run) for run in runs], margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge([digits(run) for run in runs])
 
 
-def test_every_start_reaches_the_global_minimum(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_every_start_reaches_the_global_minimum(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_too_few_dimensions(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with d = C - 2, in which the least objective of the theorem is out of reach."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_too_few_dimensions(control: Check) -> None:
+    control("The same with d = C - 2, in which the least objective of the theorem is out of reach.", judge)

@@ -6,28 +6,24 @@ far as the noise of the batches allows (.5 at epoch 20); it is after the rate ha
 0 and 1: L_perp / L_LS .70 and .95 at the start, .32 at epoch 5, .039 and .049 at the end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
-    power,
     study_grid,
     superiority,
     unfitted,
     weakest,
 )
 
-END, SINCE, ALPHA, SEEDS = 0.1, 0.3, 0.05, range(1000, 1008)
-MISSED = (
-    1.0 - power("superiority", effect=1.35, sd=0.15, n=len(SEEDS), margin=-log10(END), alpha=ALPHA),
-    1.0 - power("superiority", effect=0.85, sd=0.15, n=len(SEEDS), margin=-log10(SINCE), alpha=ALPHA),
-)
+END, SINCE = 0.1, 0.3
 CLAIM = Claim(
     id="u14-central-path",
     title="Training comes near the central path",
@@ -38,12 +34,13 @@ CLAIM = Claim(
     "epochs (margin .52)",
     test="superiority",
     margin=-log10(END),
-    alpha=ALPHA,
-    power=1.0 - sum(MISSED),
+    alpha=0.05,
+    seeds=range(1000, 1008),
+    planned=(Planned(effect=1.35, sd=0.15), Planned(effect=0.85, sd=0.15, margin=-log10(SINCE))),
     precondition="training error at most 0.01",
     suite="literature",
 )
-SETTINGS = {"small": [Setting(name="digits", eps=None, runs=study_grid("central_path.network", seed=SEEDS))]}
+SETTINGS = {"small": [Setting(name="digits", eps=None, runs=study_grid("central_path.network", seed=CLAIM.seeds))]}
 
 
 def distance(run: Run, epoch: int) -> float:
@@ -58,17 +55,12 @@ def judge(runs: Sequence[Run], end: int = 60) -> Verdict:
         "at the end": ([-distance(run, end) for run in runs], END),
         "since epoch 5": ([distance(run, 5) - distance(run, end) for run in runs], SINCE),
     }
-    return weakest({name: superiority(x, margin=-log10(most), alpha=ALPHA) for name, (x, most) in parts.items()})
+    return weakest({name: superiority(x, margin=-log10(most), alpha=CLAIM.alpha) for name, (x, most) in parts.items()})
 
 
-def test_training_comes_near_the_central_path(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_training_comes_near_the_central_path(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_untrained(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the untrained network in place of the trained one."
-    assert verdict(lambda _: judge(trained, 0), control=control) != SUPPORTED
+def test_control_untrained(control: Check) -> None:
+    control("The same with the untrained network in place of the trained one.", judge, 0)

@@ -5,23 +5,21 @@ constant small steps of .05 for 16,000 steps, from loss 1.4 to 6e-4: what the di
 much the sum has grown. Pilots, seeds 0 and 1: five digits. The control weighs the squares of the features by .9.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 3.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u18-conserved-norms",
     title="The difference of squared norms is conserved",
@@ -30,14 +28,17 @@ CLAIM = Claim(
     source="Ji et al., arXiv:2110.02796",
     quantity="per seed, -log10 of the change of |W|^2 - |H|^2 over that of |W|^2 + |H|^2, from start to end",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=5.0, sd=0.2, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=3.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=5.0, sd=0.2),
     precondition="loss at most 1e-2",
     suite="literature",
 )
 SETTINGS = {
-    "small": [Setting(name="C4 d8", eps=None, runs=study_grid("max_margin.descent", adapt=False, lr=0.05, seed=SEEDS))]
+    "small": [
+        Setting(name="C4 d8", eps=None, runs=study_grid("max_margin.descent", adapt=False, lr=0.05, seed=CLAIM.seeds))
+    ]
 }
 
 
@@ -52,19 +53,12 @@ def drift(run: Run, sign: float) -> float:
 def judge(runs: Sequence[Run], sign: float = -1.0) -> Verdict:
     if reason := unfinished(runs, loss=1e-2):
         return not_applicable(reason)
-    return superiority([digits_of_agreement(drift(run, sign)) for run in runs], margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge([digits_of_agreement(drift(run, sign)) for run in runs])
 
 
-def test_the_difference_of_squared_norms_is_conserved(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_difference_of_squared_norms_is_conserved(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_weighted_sum(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same of |W|^2 - .9 |H|^2."
-    assert verdict(lambda _: judge(trained, -0.9), control=control) != SUPPORTED
+def test_control_weighted_sum(control: Check) -> None:
+    control("The same of |W|^2 - .9 |H|^2.", judge, -0.9)

@@ -5,23 +5,21 @@ fixed classifier gives collapse, as the problem is strictly convex in the featur
 gaussian rows, .40 from an ETF). Pilot, seed 0: nine digits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u22-fixed-etf",
     title="A fixed ETF classifier gives collapsed ETF features",
@@ -30,9 +28,10 @@ CLAIM = Claim(
     source="Zhu et al., arXiv:2105.02375",
     quantity="per seed, -log10 of the larger of tr(Sigma_W) / tr(Sigma_B) and distance of the means to an ETF",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.5, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.5, sd=0.5),
     precondition="the largest entry of the gradient at most 1e-8",
     suite="literature",
 )
@@ -42,9 +41,9 @@ SETTINGS = {
             Setting(
                 name=f"C{classes} d{dim}",
                 eps=None,
-                runs=study_grid("unconstrained.fixed_classifier", classes=classes, dim=dim, seed=SEEDS),
+                runs=study_grid("unconstrained.fixed_classifier", classes=classes, dim=dim, seed=CLAIM.seeds),
                 control_runs=study_grid(
-                    "unconstrained.fixed_classifier", classes=classes, dim=dim, rows="gaussian", seed=SEEDS
+                    "unconstrained.fixed_classifier", classes=classes, dim=dim, rows="gaussian", seed=CLAIM.seeds
                 ),
             )
             for classes, dim in ((5, 8), (10, 10))
@@ -60,19 +59,12 @@ def digits(run: Run) -> float:
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfinished(runs, gradient=1e-8):
         return not_applicable(reason)
-    return superiority([digits(run) for run in runs], margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge([digits(run) for run in runs])
 
 
-def test_a_fixed_etf_classifier_gives_collapsed_etf_features(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_a_fixed_etf_classifier_gives_collapsed_etf_features(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_gaussian_classifier(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with a classifier of gaussian rows."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_gaussian_classifier(control: Check) -> None:
+    control("The same with a classifier of gaussian rows.", judge)

@@ -5,23 +5,21 @@ decay of .1 the bias is .06 off and the uncentred means .12 from an ETF (pilot),
 seven digits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u5-free-bias",
     title="Squared error with a free bias: simplex ETFs",
@@ -31,9 +29,10 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the largest of: tr(Sigma_W) / tr(Sigma_B), distance of the uncentred means to an "
     "ETF, of the centred classifier to the centred means, and of the bias to 1/C",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.0, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.0, sd=0.5),
     precondition="the largest entry of the gradient at most 1e-8",
     suite="literature",
 )
@@ -43,9 +42,9 @@ SETTINGS = {
             Setting(
                 name=f"C5 d{dim}",
                 eps=None,
-                runs=study_grid("squared_error_features.minimum", bias="trained", dim=dim, seed=SEEDS),
+                runs=study_grid("squared_error_features.minimum", bias="trained", dim=dim, seed=CLAIM.seeds),
                 control_runs=study_grid(
-                    "squared_error_features.minimum", bias="trained", bias_decay=0.1, dim=dim, seed=SEEDS
+                    "squared_error_features.minimum", bias="trained", bias_decay=0.1, dim=dim, seed=CLAIM.seeds
                 ),
             )
             for dim in (4, 12)
@@ -62,19 +61,12 @@ def digits(run: Run) -> float:
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfinished(runs, gradient=1e-8):
         return not_applicable(reason)
-    return superiority([digits(run) for run in runs], margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge([digits(run) for run in runs])
 
 
-def test_minimisers_with_a_free_bias_are_simplex_etfs(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_minimisers_with_a_free_bias_are_simplex_etfs(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_decayed_bias(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with a decay of .1 on the bias."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_decayed_bias(control: Check) -> None:
+    control("The same with a decay of .1 on the bias.", judge)

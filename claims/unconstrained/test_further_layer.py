@@ -3,23 +3,21 @@
 Tirer & Bruna, ICML 2022 (arXiv:2202.08087), for W W_1 H in place of W H. Pilots, seed 0: seven digits or more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u6-further-layer",
     title="A further linear layer keeps the orthogonal frame",
@@ -29,9 +27,10 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the largest of: tr(Sigma_W) / tr(Sigma_B) and distance of the means to an "
     "orthogonal frame, both before and after the layer, and distance of classifier to means",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.0, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.0, sd=0.5),
     precondition="the largest entry of the gradient at most 1e-8, and the objective within 1e-7 of its least value",
     suite="literature",
 )
@@ -40,8 +39,10 @@ SETTINGS = {
         Setting(
             name="C5 d12",
             eps=None,
-            runs=study_grid("squared_error_features.minimum", further="linear", seed=SEEDS),
-            control_runs=study_grid("squared_error_features.minimum", further="linear", bias="trained", seed=SEEDS),
+            runs=study_grid("squared_error_features.minimum", further="linear", seed=CLAIM.seeds),
+            control_runs=study_grid(
+                "squared_error_features.minimum", further="linear", bias="trained", seed=CLAIM.seeds
+            ),
         ),
     ]
 }
@@ -54,17 +55,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfinished(runs, gradient=1e-8, gap=1e-7):
         return not_applicable(reason)
     digits = [digits_of_agreement(*(run.scalar(name) for name in NAMES)) for run in runs]
-    return superiority(digits, margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge(digits)
 
 
-def test_a_further_linear_layer_keeps_the_orthogonal_frame(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_a_further_linear_layer_keeps_the_orthogonal_frame(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_free_bias(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with a free bias, whose frame is a simplex ETF."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_free_bias(control: Check) -> None:
+    control("The same with a free bias, whose frame is a simplex ETF.", judge)

@@ -6,22 +6,20 @@ or three ended at a worse stationary point with variability left (seed 0: 2 of 8
 .05, none of 4), so this is expected not to be SUPPORTED.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-SHARE, ALPHA, SEEDS = 0.95, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u8-further-relu-any-start",
     title="A further ReLU layer: an orthogonal frame from any start",
@@ -30,9 +28,10 @@ CLAIM = Claim(
     source="as Tirer & Bruna, arXiv:2202.08087, is often read",
     quantity="per seed, share of 8 starts that end within 1e-7 of the best of them",
     test="superiority",
-    margin=SHARE,
-    alpha=ALPHA,
-    power=power("superiority", effect=1.0, sd=0.02, n=len(SEEDS), margin=SHARE, alpha=ALPHA),
+    margin=0.95,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=1.0, sd=0.02),
     precondition="the best of the starts within 1e-7 of the least objective",
     suite="literature",
 )
@@ -47,7 +46,7 @@ SETTINGS = {
                 weight_decay=0.02,
                 feature_decay=0.02,
                 starts=8,
-                seed=SEEDS,
+                seed=CLAIM.seeds,
             ),
             control_runs=study_grid(
                 "squared_error_features.minimum",
@@ -56,7 +55,7 @@ SETTINGS = {
                 feature_decay=0.02,
                 dim=5,
                 starts=8,
-                seed=SEEDS,
+                seed=CLAIM.seeds,
             ),
         ),
     ]
@@ -66,19 +65,12 @@ SETTINGS = {
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfinished(runs, gap=1e-7):
         return not_applicable(reason)
-    return superiority([run.scalar("reached") for run in runs], margin=SHARE, alpha=ALPHA)
+    return CLAIM.judge([run.scalar("reached") for run in runs])
 
 
-def test_every_start_reaches_the_orthogonal_frame(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_every_start_reaches_the_orthogonal_frame(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_no_dimension_to_spare(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with d = C, where the classes leave no dimension to spare."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_no_dimension_to_spare(control: Check) -> None:
+    control("The same with d = C, where the classes leave no dimension to spare.", judge)

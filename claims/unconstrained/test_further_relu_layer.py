@@ -5,23 +5,21 @@ least objective that is possible: one start in four ends elsewhere (u8). Before 
 not an orthogonal frame, which is the control. Pilot, seed 0: seven digits after, .46 before.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u7-further-relu-layer",
     title="A further ReLU layer: an orthogonal frame at the minimum",
@@ -31,9 +29,10 @@ CLAIM = Claim(
     quantity="per seed, for the best of 8 starts, -log10 of the larger of: tr(Sigma_W) / tr(Sigma_B) and distance of "
     "the means to an orthogonal frame, after the ReLU",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.0, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.0, sd=0.5),
     precondition="the largest entry of the gradient at most 1e-8, and the objective within 1e-7 of its least value",
     suite="literature",
 )
@@ -48,7 +47,7 @@ SETTINGS = {
                 weight_decay=0.02,
                 feature_decay=0.02,
                 starts=8,
-                seed=SEEDS,
+                seed=CLAIM.seeds,
             ),
         ),
     ]
@@ -61,19 +60,12 @@ def judge(runs: Sequence[Run], where: str = "") -> Verdict:
         return not_applicable(reason)
     names = (f"{where}nc1_trace", f"{where}frame_distance")
     digits = [digits_of_agreement(*(run.scalar(name) for name in names)) for run in runs]
-    return superiority(digits, margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge(digits)
 
 
-def test_the_minimiser_is_an_orthogonal_frame_after_the_relu(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_minimiser_is_an_orthogonal_frame_after_the_relu(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_before_the_layer(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same of the features before the further layer."
-    assert verdict(lambda _: judge(trained, "first_"), control=control) != SUPPORTED
+def test_control_before_the_layer(control: Check) -> None:
+    control("The same of the features before the further layer.", judge, "first_")

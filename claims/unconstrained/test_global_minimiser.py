@@ -6,23 +6,21 @@ decays. An exact statement: what is tested is the digits to which it holds, and 
 seeds 0 to 2: more than six in each part.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u1-global-minimiser",
     title="Minimisers are collapsed simplex ETFs",
@@ -32,9 +30,10 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the largest of: tr(Sigma_W) / tr(Sigma_B), distances to the ETF of the means and of "
     "classifier times means, and |balance of norms - 1|",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.0, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.0, sd=0.5),
     precondition="the largest entry of the gradient at most 1e-8",
     suite="literature",
 )
@@ -43,8 +42,8 @@ SETTINGS = {
         Setting(
             name=f"C{classes} d{dim}",
             eps=None,
-            runs=study_grid("unconstrained.minimum", classes=classes, dim=dim, seed=SEEDS),
-            control_runs=study_grid("unconstrained.minimum", classes=classes, dim=classes - 2, seed=SEEDS),
+            runs=study_grid("unconstrained.minimum", classes=classes, dim=dim, seed=CLAIM.seeds),
+            control_runs=study_grid("unconstrained.minimum", classes=classes, dim=classes - 2, seed=CLAIM.seeds),
         )
         for classes, dim in ((4, 3), (4, 12), (8, 16))
     ]
@@ -59,19 +58,12 @@ def digits(run: Run) -> float:
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfinished(runs, gradient=1e-8):
         return not_applicable(reason)
-    return superiority([digits(run) for run in runs], margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge([digits(run) for run in runs])
 
 
-def test_minimisers_are_collapsed_simplex_etfs(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_minimisers_are_collapsed_simplex_etfs(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_too_few_dimensions(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with d = C - 2, in which no simplex ETF of C vectors fits."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_too_few_dimensions(control: Check) -> None:
+    control("The same with d = C - 2, in which no simplex ETF of C vectors fits.", judge)

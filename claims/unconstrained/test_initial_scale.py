@@ -7,29 +7,26 @@ over scales 1e-4 to 1e-2, all within a seed's first two digits; at .1 to 1, wher
 .8 to 1.4.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import log10
 
 from scipy.stats import linregress
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
-    equivalence,
     not_applicable,
-    power,
     study_grid,
     unfinished,
     weakest,
 )
 
-MARGIN, ALPHA, SEEDS = 0.1, 0.05, range(1000, 1005)
 EXPONENTS = {"classifier": 2.0, "features": 1.0, "bias": 1.0}  # of the scale
 SMALL, LARGE = (1e-4, 1e-3, 1e-2), (0.1, 0.3, 1.0)
-MISSED = 1.0 - power("equivalence", effect=0.02, sd=0.02, n=len(SEEDS), margin=MARGIN, alpha=ALPHA)
 CLAIM = Claim(
     id="u2-initial-scale",
     title="Strong collapse is off by powers of the initial scale",
@@ -39,13 +36,14 @@ CLAIM = Claim(
     quantity="per seed, for each of the three errors: slope of log error by log scale over 1e-4, 1e-3, 1e-2, relative "
     "to the exponent, minus 1",
     test="equivalence",
-    margin=MARGIN,
-    alpha=ALPHA,
-    power=1.0 - len(EXPONENTS) * MISSED,  # of all parts; at least this, whatever their dependence
+    margin=0.1,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.02, sd=0.02, times=len(EXPONENTS)),
     precondition="loss at most 1e-5 at every one of the scales",
     suite="literature",
 )
-SETTINGS = {"small": [Setting(name="C4 n5 d12", eps=None, runs=study_grid("initial_scale.descents", seed=SEEDS))]}
+SETTINGS = {"small": [Setting(name="C4 n5 d12", eps=None, runs=study_grid("initial_scale.descents", seed=CLAIM.seeds))]}
 
 
 def excess(run: Run, name: str, scales: Sequence[float]) -> float:
@@ -57,24 +55,12 @@ def excess(run: Run, name: str, scales: Sequence[float]) -> float:
 def judge(runs: Sequence[Run], scales: Sequence[float] = SMALL) -> Verdict:
     if reason := unfinished(runs, **{f"loss {scale:g}": 1e-5 for scale in scales}):
         return not_applicable(reason)
-    return weakest(
-        {
-            name: equivalence([excess(run, name, scales) for run in runs], margin=MARGIN, alpha=ALPHA)
-            for name in EXPONENTS
-        }
-    )
+    return weakest({name: CLAIM.judge([excess(run, name, scales) for run in runs]) for name in EXPONENTS})
 
 
-def test_errors_of_strong_collapse_are_powers_of_the_scale(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_errors_of_strong_collapse_are_powers_of_the_scale(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_large_scales(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same over scales .1 to 1, from which descent does not begin near zero."
-    assert verdict(lambda _: judge(trained, LARGE), control=control) != SUPPORTED
+def test_control_large_scales(control: Check) -> None:
+    control("The same over scales .1 to 1, from which descent does not begin near zero.", judge, LARGE)

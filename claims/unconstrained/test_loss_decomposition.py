@@ -5,22 +5,20 @@ variance within classes plus one of the class means, weighted equally. The first
 the second does not (control). An identity: ten digits are asked for. Pilot, seed 0: more than fourteen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     pivot,
-    power,
     study_grid,
-    superiority,
 )
 
-DIGITS, ALPHA, SEEDS = 10.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u13-loss-decomposition",
     title="Squared error splits at the least-squares classifier",
@@ -30,9 +28,10 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the largest relative error of the first identity, for balanced and imbalanced "
     "classes, and of the second, for balanced ones",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=13.0, sd=1.0, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=10.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=13.0, sd=1.0),
     precondition="none: random features and classifiers",
     suite="literature",
 )
@@ -41,7 +40,7 @@ SETTINGS = {
         Setting(
             name="C5 d12",
             eps=None,
-            runs=study_grid("central_path.decomposition", balanced=(True, False), seed=SEEDS),
+            runs=study_grid("central_path.decomposition", balanced=(True, False), seed=CLAIM.seeds),
         ),
     ]
 }
@@ -60,19 +59,12 @@ def judge(runs: Sequence[Run], split_by_class: tuple[bool, ...] = (True,)) -> Ve
         "balanced",
         lambda run: digits_of_agreement(*errors(run, run.config.settings["balanced"] in split_by_class)),
     )
-    return superiority([min(of_seed) for of_seed in table], margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge([min(of_seed) for of_seed in table])
 
 
-def test_squared_error_splits_at_the_least_squares_classifier(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_squared_error_splits_at_the_least_squares_classifier(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_imbalanced_classes(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the split by class asked of imbalanced classes too."
-    assert verdict(lambda _: judge(trained, (True, False)), control=control) != SUPPORTED
+def test_control_imbalanced_classes(control: Check) -> None:
+    control("The same with the split by class asked of imbalanced classes too.", judge, (True, False))

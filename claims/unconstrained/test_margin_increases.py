@@ -7,12 +7,11 @@ to the next .018. A first design followed every seed from 2,000 steps on and was
 as one of them was not separated by then; no rise was looked at, and this one has seeds of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import dropwhile, pairwise
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid
 
-RISE, ALPHA, SEEDS = 0.005, 0.05, range(1010, 1015)
 STEPS = (250, 500, 1000, 2000, 4000, 8000, 16000)
 CLAIM = Claim(
     id="u17-margin-increases",
@@ -23,13 +22,16 @@ CLAIM = Claim(
     quantity="per seed, the least rise of the margin's share of its limit from a checkpoint to the next, of 250 to "
     "16,000 steps by doubling, since the first at which the margin is positive",
     test="superiority",
-    margin=RISE,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.018, sd=0.004, n=len(SEEDS), margin=RISE, alpha=ALPHA),
+    margin=0.005,
+    alpha=0.05,
+    seeds=range(1010, 1015),
+    planned=Planned(effect=0.018, sd=0.004),
     precondition="the first checkpoint with a positive margin is followed by two more at least",
     suite="literature",
 )
-SETTINGS = {"small": [Setting(name="scale 1", eps=None, runs=study_grid("max_margin.descent", scale=1.0, seed=SEEDS))]}
+SETTINGS = {
+    "small": [Setting(name="scale 1", eps=None, runs=study_grid("max_margin.descent", scale=1.0, seed=CLAIM.seeds))]
+}
 
 
 def judge(runs: Sequence[Run], steps: Sequence[int] = STEPS) -> Verdict:
@@ -37,19 +39,12 @@ def judge(runs: Sequence[Run], steps: Sequence[int] = STEPS) -> Verdict:
     separated = [list(dropwhile(lambda share: share <= 0.0, of_seed)) for of_seed in shares]
     if min(map(len, separated)) < 3:
         return not_applicable("a seed is separated at fewer than three checkpoints")
-    return superiority([min(b - a for a, b in pairwise(of_seed)) for of_seed in separated], margin=RISE, alpha=ALPHA)
+    return CLAIM.judge([min(b - a for a, b in pairwise(of_seed)) for of_seed in separated])
 
 
-def test_the_margin_only_increases_once_the_data_are_separated(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_margin_only_increases_once_the_data_are_separated(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_steps_reversed(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the checkpoints in reverse order."
-    assert verdict(lambda _: judge(trained, STEPS[::-1]), control=control) != SUPPORTED
+def test_control_steps_reversed(control: Check) -> None:
+    control("The same with the checkpoints in reverse order.", judge, STEPS[::-1])

@@ -7,11 +7,10 @@ control) and .981 to .987 at the end (seeds 0 to 6). Convergence is as slow as 1
 from such a start for any ordinary time is nowhere near the limit: it only sees the margin increase (u17).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ncharness import SUPPORTED, Claim, Run, Setting, Verdict, not_applicable, power, study_grid, superiority
+from ncharness import Check, Claim, Planned, Run, Setting, Verdict, not_applicable, study_grid
 
-SHARE, ALPHA, SEEDS = 0.95, 0.05, range(1000, 1005)
 EARLY = 4000  # steps; the last checkpoint is at 16000
 CLAIM = Claim(
     id="u16-max-margin",
@@ -21,9 +20,10 @@ CLAIM = Claim(
     source="Ji et al., arXiv:2110.02796",
     quantity="per seed, the least margin over (|W|^2 + |H|^2) / 2 at the end, as a share of its limit",
     test="superiority",
-    margin=SHARE,
-    alpha=ALPHA,
-    power=power("superiority", effect=0.983, sd=0.003, n=len(SEEDS), margin=SHARE, alpha=ALPHA),
+    margin=0.95,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=0.983, sd=0.003),
     precondition="loss at most 1e-6",
     suite="literature",
 )
@@ -33,8 +33,8 @@ SETTINGS = {
             Setting(
                 name=f"scale {scale:g}",
                 eps=None,
-                runs=study_grid("max_margin.descent", scale=scale, seed=SEEDS),
-                control_runs=study_grid("max_margin.descent", scale=1.0, seed=SEEDS),
+                runs=study_grid("max_margin.descent", scale=scale, seed=CLAIM.seeds),
+                control_runs=study_grid("max_margin.descent", scale=1.0, seed=CLAIM.seeds),
             )
             for scale in (0.1, 1.0)
         ),
@@ -49,19 +49,12 @@ def judge(runs: Sequence[Run], step: int | None = None) -> Verdict:
             return not_applicable(f"{run.config.name()}: loss {loss:.2g}")
         if (share := run.scalar("margin_share", epoch=step)) > 1.0 + 1e-9:
             return not_applicable(f"{run.config.name()}: a margin of {share!r} of what is possible")
-    return superiority([run.scalar("margin_share", epoch=step) for run in runs], margin=SHARE, alpha=ALPHA)
+    return CLAIM.judge([run.scalar("margin_share", epoch=step) for run in runs])
 
 
-def test_unregularised_descent_ends_at_the_largest_margin(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_unregularised_descent_ends_at_the_largest_margin(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_early_from_a_large_start(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same after 4,000 steps from scale 1, at a loss of 1e-25 or less."
-    assert verdict(lambda _: judge(trained, EARLY), control=control) != SUPPORTED
+def test_control_early_from_a_large_start(control: Check) -> None:
+    control("The same after 4,000 steps from scale 1, at a loss of 1e-25 or less.", judge, EARLY)

@@ -7,29 +7,25 @@ never by the cosine alone (u12). Pilots, seed 0: seven digits above, .205 and .2
 of W.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
     pivot,
-    power,
     study_grid,
     superiority,
     unfinished,
     weakest,
 )
 
-DIGITS, SPREAD, ALPHA, SEEDS = 5.0, 0.1, 0.05, range(1000, 1005)
-MISSED = (
-    1.0 - power("superiority", effect=7.0, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
-    1.0 - power("superiority", effect=0.2, sd=0.02, n=len(SEEDS), margin=SPREAD, alpha=ALPHA),
-)
+SPREAD = 0.1
 CLAIM = Claim(
     id="u10-minority-collapse",
     title="Small classes' classifiers merge above a ratio of sizes",
@@ -38,9 +34,10 @@ CLAIM = Claim(
     source="Fang et al., arXiv:2101.12699",
     quantity="per seed, |W_min - mean of its rows| / |W|: -log10 of it at 1.25 R0, and itself at .8 R0 (margin .1)",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=1.0 - sum(MISSED),
+    margin=5.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=(Planned(effect=7.0, sd=0.5), Planned(effect=0.2, sd=0.02, margin=SPREAD)),
     precondition="the largest entry of the gradient at most 1e-8, two starts within 1e-6 of each other, and neither "
     "bound slack",
     suite="literature",
@@ -52,9 +49,12 @@ SETTINGS = {
                 name=f"5+5 classes, E_H {level:g}",
                 eps=None,
                 runs=study_grid(
-                    "layer_peeled.minimum", ratio=(0.8 * threshold, 1.25 * threshold), feature_level=level, seed=SEEDS
+                    "layer_peeled.minimum",
+                    ratio=(0.8 * threshold, 1.25 * threshold),
+                    feature_level=level,
+                    seed=CLAIM.seeds,
                 ),
-                control_runs=study_grid("layer_peeled.minimum", feature_level=level, seed=SEEDS),
+                control_runs=study_grid("layer_peeled.minimum", feature_level=level, seed=CLAIM.seeds),
             )
             for level, threshold in ((2.5, 3.74), (5.0, 12.2))
         ),
@@ -69,20 +69,15 @@ def judge(runs: Sequence[Run]) -> Verdict:
     merged = [digits_of_agreement(of_seed[-1]) for of_seed in spreads]
     return weakest(
         {
-            "above": superiority(merged, margin=DIGITS, alpha=ALPHA),
-            "below": superiority([of_seed[0] for of_seed in spreads], margin=SPREAD, alpha=ALPHA),
+            "above": CLAIM.judge(merged),
+            "below": superiority([of_seed[0] for of_seed in spreads], margin=SPREAD, alpha=CLAIM.alpha),
         }
     )
 
 
-def test_small_classes_classifiers_merge_above_a_ratio_of_sizes(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_small_classes_classifiers_merge_above_a_ratio_of_sizes(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_equal_sizes(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with classes of equal size."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_equal_sizes(control: Check) -> None:
+    control("The same with classes of equal size.", judge)

@@ -7,22 +7,20 @@ INCONCLUSIVE; u10 takes the spread instead. Pilots of 5+5: 1 to eight digits; ha
 7+3 were below .99.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-COSINE, ALPHA, SEEDS = 0.99, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u12-minority-cosine",
     title="The cosine of small classes' classifiers tells minority collapse",
@@ -30,9 +28,10 @@ CLAIM = Claim(
     source="Fang et al., arXiv:2101.12699",
     quantity="per seed, average cosine over pairs of rows of W of small classes",
     test="superiority",
-    margin=COSINE,
-    alpha=ALPHA,
-    power=power("superiority", effect=1.0, sd=0.002, n=len(SEEDS), margin=COSINE, alpha=ALPHA),
+    margin=0.99,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=1.0, sd=0.002),
     precondition="the largest entry of the gradient at most 1e-8, two starts within 1e-6 of each other, and neither "
     "bound slack",
     suite="literature",
@@ -43,9 +42,11 @@ SETTINGS = {
             Setting(
                 name=f"{10 - small}+{small} classes, R {ratio:g}",
                 eps=None,
-                runs=study_grid("layer_peeled.minimum", ratio=ratio, majority=10 - small, minority=small, seed=SEEDS),
+                runs=study_grid(
+                    "layer_peeled.minimum", ratio=ratio, majority=10 - small, minority=small, seed=CLAIM.seeds
+                ),
                 control_runs=study_grid(
-                    "layer_peeled.minimum", ratio=3.0, majority=10 - small, minority=small, seed=SEEDS
+                    "layer_peeled.minimum", ratio=3.0, majority=10 - small, minority=small, seed=CLAIM.seeds
                 ),
             )
             for small, ratio in ((5, 31.0), (3, 10.0))
@@ -57,19 +58,12 @@ SETTINGS = {
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfinished(runs, gradient=1e-8, disagreement=1e-6, slack=0.0):
         return not_applicable(reason)
-    return superiority([run.scalar("cosine") for run in runs], margin=COSINE, alpha=ALPHA)
+    return CLAIM.judge([run.scalar("cosine") for run in runs])
 
 
-def test_the_cosine_of_small_classes_classifiers_is_one(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_cosine_of_small_classes_classifiers_is_one(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_below_the_threshold(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same at a ratio of sizes of 3, below R0."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_below_the_threshold(control: Check) -> None:
+    control("The same at a ratio of sizes of 3, below R0.", judge)

@@ -6,24 +6,22 @@ with 5+5 classes 3.74, 12.2, 81; E_H 5 with 7+3 classes 4.0, with 3+7 245. Pilot
 6e-8 against .32 to .42, seven orders apart; three are asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-ORDERS, ALPHA, SEEDS = 3.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u11-minority-threshold",
     title="Minority collapse comes earlier under tighter bounds",
@@ -33,9 +31,10 @@ CLAIM = Claim(
     quantity="per seed, log10 of |W_min - mean of its rows| / |W| of the model with looser bounds or more small "
     "classes, minus that of the other, at one ratio of sizes",
     test="superiority",
-    margin=ORDERS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.5, sd=0.7, n=len(SEEDS), margin=ORDERS, alpha=ALPHA),
+    margin=3.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.5, sd=0.7),
     precondition="the largest entry of the gradient at most 1e-8, two starts within 1e-6 of each other, and neither "
     "bound slack",
     suite="literature",
@@ -45,12 +44,12 @@ SETTINGS = {
         Setting(
             name="E_H 2.5 before 5",
             eps=None,
-            runs=study_grid("layer_peeled.minimum", ratio=6.8, feature_level=(2.5, 5.0), seed=SEEDS),
+            runs=study_grid("layer_peeled.minimum", ratio=6.8, feature_level=(2.5, 5.0), seed=CLAIM.seeds),
         ),
         Setting(
             name="E_H 5 before 10",
             eps=None,
-            runs=study_grid("layer_peeled.minimum", ratio=31.0, feature_level=(5.0, 10.0), seed=SEEDS),
+            runs=study_grid("layer_peeled.minimum", ratio=31.0, feature_level=(5.0, 10.0), seed=CLAIM.seeds),
         ),
         *(
             Setting(
@@ -60,7 +59,7 @@ SETTINGS = {
                     study
                     for small in (few, many)
                     for study in study_grid(
-                        "layer_peeled.minimum", ratio=ratio, majority=10 - small, minority=small, seed=SEEDS
+                        "layer_peeled.minimum", ratio=ratio, majority=10 - small, minority=small, seed=CLAIM.seeds
                     )
                 ],
             )
@@ -77,19 +76,12 @@ def judge(runs: Sequence[Run], order: slice = slice(None)) -> Verdict:
     axis = "minority" if len({run.config.settings["minority"] for run in runs}) == 2 else "feature_level"
     _, spreads = pivot(runs, axis, lambda run: -digits_of_agreement(run.scalar("spread")))
     pairs = [of_seed[order] for of_seed in spreads]
-    return superiority([later - earlier for earlier, later in pairs], margin=ORDERS, alpha=ALPHA)
+    return CLAIM.judge([later - earlier for earlier, later in pairs])
 
 
-def test_minority_collapse_comes_earlier_under_tighter_bounds(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_minority_collapse_comes_earlier_under_tighter_bounds(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_models_exchanged(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the two models exchanged."
-    assert verdict(lambda _: judge(trained, slice(None, None, -1)), control=control) != SUPPORTED
+def test_control_models_exchanged(control: Check) -> None:
+    control("The same with the two models exchanged.", judge, slice(None, None, -1))

@@ -6,24 +6,22 @@ the threshold the eigenvalue and the norm of the minimiser are compared with the
 norm beyond the threshold the least accurate (2e-7 to 7e-7: the descent is slow there).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 SHARES = (0.5, 0.95, 1.05)  # of the threshold
 CLAIM = Claim(
     id="u21-origin",
@@ -34,9 +32,10 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the largest, over .5, .95 and 1.05 of the threshold, of the relative error of the "
     "least eigenvalue and the error of sqrt(lambda_W) |W| at the minimum",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.0, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.0, sd=0.5),
     precondition="the largest entry of the gradient at most 1e-8",
     suite="literature",
 )
@@ -45,7 +44,7 @@ SETTINGS = {
         Setting(
             name="C4 n5 d4",
             eps=None,
-            runs=study_grid("landscape.origin", threshold_share=SHARES, seed=SEEDS),
+            runs=study_grid("landscape.origin", threshold_share=SHARES, seed=CLAIM.seeds),
         ),
     ]
 }
@@ -62,19 +61,12 @@ def judge(runs: Sequence[Run], threshold: float = 1.0) -> Verdict:
     if reason := unfinished(runs, gradient=1e-8):
         return not_applicable(reason)
     _, table = pivot(runs, "threshold_share", lambda run: digits(run, threshold))
-    return superiority([min(of_seed) for of_seed in table], margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge([min(of_seed) for of_seed in table])
 
 
-def test_the_origin_is_a_saddle_below_a_decay(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_the_origin_is_a_saddle_below_a_decay(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_threshold_moved(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with the threshold at .9 of where it is."
-    assert verdict(lambda _: judge(trained, 0.9), control=control) != SUPPORTED
+def test_control_threshold_moved(control: Check) -> None:
+    control("The same with the threshold at .9 of where it is.", judge, 0.9)

@@ -5,23 +5,21 @@ lambda_H), c = sqrt(lambda_W lambda_H), and the classifier's rows are multiples 
 an orthogonal frame of 5 is .46 from a simplex ETF. Pilots, seed 0: eight digits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u4-orthogonal-frame",
     title="Squared error without bias: orthogonal frames",
@@ -32,9 +30,10 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the largest of: tr(Sigma_W) / tr(Sigma_B), distance of the means to an orthogonal "
     "frame, of the centred means to an ETF, of classifier to means, and relative error of the squared norms",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.0, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.0, sd=0.5),
     precondition="the largest entry of the gradient at most 1e-8",
     suite="literature",
 )
@@ -44,8 +43,10 @@ SETTINGS = {
             Setting(
                 name=f"C{classes} d{dim}",
                 eps=None,
-                runs=study_grid("squared_error_features.minimum", classes=classes, dim=dim, seed=SEEDS),
-                control_runs=study_grid("squared_error_features.minimum", classes=classes, dim=classes - 1, seed=SEEDS),
+                runs=study_grid("squared_error_features.minimum", classes=classes, dim=dim, seed=CLAIM.seeds),
+                control_runs=study_grid(
+                    "squared_error_features.minimum", classes=classes, dim=classes - 1, seed=CLAIM.seeds
+                ),
             )
             for classes, dim in ((5, 5), (5, 12), (8, 10))
         ),
@@ -61,19 +62,12 @@ def digits(run: Run) -> float:
 def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfinished(runs, gradient=1e-8):
         return not_applicable(reason)
-    return superiority([digits(run) for run in runs], margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge([digits(run) for run in runs])
 
 
-def test_minimisers_without_bias_are_orthogonal_frames(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_minimisers_without_bias_are_orthogonal_frames(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_too_few_dimensions(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with d = C - 1, in which C vectors cannot be orthogonal."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_too_few_dimensions(control: Check) -> None:
+    control("The same with d = C - 1, in which C vectors cannot be orthogonal.", judge)

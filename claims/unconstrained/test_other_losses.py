@@ -5,24 +5,22 @@ Zhou et al., NeurIPS 2022 (arXiv:2210.02192); on the unit sphere Lu & Steinerber
 too. Pilots, seed 0: eight digits and more; supervised contrastive with d = 2 collapses .61 away from an ETF.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u19-other-losses",
     title="Other losses have collapsed simplex ETFs as minimisers",
@@ -32,9 +30,10 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the largest of: tr(Sigma_W) / tr(Sigma_B), distance of the means to an ETF, and on "
     "the sphere what the loss exceeds its least value by",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.5, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.5, sd=0.5),
     precondition="the largest entry of the gradient at most 1e-8",
     suite="literature",
 )
@@ -44,8 +43,8 @@ SETTINGS = {
             Setting(
                 name=loss,
                 eps=None,
-                runs=study_grid("losses.minimum", loss=loss, dim=(3, 8), seed=SEEDS),
-                control_runs=study_grid("losses.minimum", loss=loss, dim=2, seed=SEEDS),
+                runs=study_grid("losses.minimum", loss=loss, dim=(3, 8), seed=CLAIM.seeds),
+                control_runs=study_grid("losses.minimum", loss=loss, dim=2, seed=CLAIM.seeds),
             )
             for loss in ("smoothed", "focal", "sphere", "contrastive")
         ),
@@ -61,19 +60,12 @@ def judge(runs: Sequence[Run]) -> Verdict:
     if reason := unfinished(runs, gradient=1e-8):
         return not_applicable(reason)
     _, table = pivot(runs, "dim", digits)
-    return superiority([min(of_seed) for of_seed in table], margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge([min(of_seed) for of_seed in table])
 
 
-def test_other_losses_have_collapsed_simplex_etfs_as_minimisers(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_other_losses_have_collapsed_simplex_etfs_as_minimisers(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_too_few_dimensions(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with d = C - 2."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_too_few_dimensions(control: Check) -> None:
+    control("The same with d = C - 2.", judge)

@@ -5,24 +5,22 @@ norm 1e-6 beyond, relative error of the squared norms 1e-6 below (the descent is
 are asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
     pivot,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 BELOW, ABOVE = 0.95, 1.05  # both decays, and so c = sqrt(lambda_W lambda_H)
 CLAIM = Claim(
     id="u9-over-regularised",
@@ -33,9 +31,10 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the larger of: Frobenius norm of classifier and features at 1.05, relative error of "
     "the class means' squared norms at .95",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=5.5, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=5.5, sd=0.5),
     precondition="the largest entry of the gradient at most 1e-8",
     suite="literature",
 )
@@ -47,7 +46,9 @@ SETTINGS = {
             runs=[
                 study
                 for c in (BELOW, ABOVE)
-                for study in study_grid("squared_error_features.minimum", weight_decay=c, feature_decay=c, seed=SEEDS)
+                for study in study_grid(
+                    "squared_error_features.minimum", weight_decay=c, feature_decay=c, seed=CLAIM.seeds
+                )
             ],
         ),
     ]
@@ -64,19 +65,12 @@ def judge(runs: Sequence[Run], zero: float = ABOVE) -> Verdict:
         digits_of_agreement(*(s if level >= zero else e for level, s, e in zip(levels, sizes, errors, strict=True)))
         for sizes, errors in zip(of_size, of_norm, strict=True)
     ]
-    return superiority(digits, margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge(digits)
 
 
-def test_over_regularised_minimisers_are_zero(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_over_regularised_minimisers_are_zero(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_below_the_threshold(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    control = "The same with zero expected at .95 as well."
-    assert verdict(lambda _: judge(trained, BELOW), control=control) != SUPPORTED
+def test_control_below_the_threshold(control: Check) -> None:
+    control("The same with zero expected at .95 as well.", judge, BELOW)

@@ -5,23 +5,21 @@ minimiser and the same objective. The control takes the classes from the true la
 true labels NC1 is 14.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 4.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u23-random-labels",
     title="Random labels collapse as true ones do",
@@ -31,13 +29,16 @@ CLAIM = Claim(
     quantity="per seed, -log10 of the largest of: tr(Sigma_W) / tr(Sigma_B), distance of the means to an ETF, both by "
     "the random labels, and difference of the two objectives",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=6.5, sd=0.5, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=6.5, sd=0.5),
     precondition="the largest entry of the gradient at most 1e-8",
     suite="literature",
 )
-SETTINGS = {"small": [Setting(name="C4 n5 d8", eps=None, runs=study_grid("unconstrained.random_labels", seed=SEEDS))]}
+SETTINGS = {
+    "small": [Setting(name="C4 n5 d8", eps=None, runs=study_grid("unconstrained.random_labels", seed=CLAIM.seeds))]
+}
 
 
 def judge(runs: Sequence[Run], variability: str = "nc1_trace") -> Verdict:
@@ -45,17 +46,12 @@ def judge(runs: Sequence[Run], variability: str = "nc1_trace") -> Verdict:
         return not_applicable(reason)
     names = (variability, "etf_distance", "difference")
     digits = [digits_of_agreement(*(run.scalar(name) for name in names)) for run in runs]
-    return superiority(digits, margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge(digits)
 
 
-def test_random_labels_collapse_as_true_ones_do(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_random_labels_collapse_as_true_ones_do(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_true_labels(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "The same with NC1 by the true labels."
-    assert verdict(lambda _: judge(trained, "true_nc1_trace"), control=control) != SUPPORTED
+def test_control_true_labels(control: Check) -> None:
+    control("The same with NC1 by the true labels.", judge, "true_nc1_trace")

@@ -5,23 +5,21 @@ sqrt(n) (I - 11^T/C), H = (W x 1_n^T) / sqrt(n), b = 1/C. Two digits are asked f
 2.9, the features' error the largest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
-    superiority,
     unfinished,
 )
 
-DIGITS, ALPHA, SEEDS = 2.0, 0.05, range(1000, 1005)
 CLAIM = Claim(
     id="u3-strong-collapse",
     title="Descent from near zero ends at strong collapse",
@@ -30,13 +28,14 @@ CLAIM = Claim(
     source="Mixon et al., arXiv:2011.11619",
     quantity="per seed, -log10 of the largest Frobenius norm of what W W^T, H and b are off their values by",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=power("superiority", effect=2.8, sd=0.2, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
+    margin=2.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=Planned(effect=2.8, sd=0.2),
     precondition="loss at most 1e-5",
     suite="literature",
 )
-SETTINGS = {"small": [Setting(name="C4 n5 d12", eps=None, runs=study_grid("initial_scale.descents", seed=SEEDS))]}
+SETTINGS = {"small": [Setting(name="C4 n5 d12", eps=None, runs=study_grid("initial_scale.descents", seed=CLAIM.seeds))]}
 
 
 def judge(runs: Sequence[Run], scale: float = 1e-4) -> Verdict:
@@ -46,17 +45,12 @@ def judge(runs: Sequence[Run], scale: float = 1e-4) -> Verdict:
         digits_of_agreement(*(run.scalar(f"{name} {scale:g}") for name in ("classifier", "features", "bias")))
         for run in runs
     ]
-    return superiority(digits, margin=DIGITS, alpha=ALPHA)
+    return CLAIM.judge(digits)
 
 
-def test_descent_from_near_zero_ends_at_strong_collapse(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_descent_from_near_zero_ends_at_strong_collapse(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_scale_one(setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]) -> None:
-    trained = runs(setting.runs)
-    control = "The same from starts of scale 1, which fit just as well."
-    assert verdict(lambda _: judge(trained, 1.0), control=control) != SUPPORTED
+def test_control_scale_one(control: Check) -> None:
+    control("The same from starts of scale 1, which fit just as well.", judge, 1.0)

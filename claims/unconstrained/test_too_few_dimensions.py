@@ -6,28 +6,24 @@ whatever the vectors, so that part could only fail by a fault of the measurement
 more than sixteen digits of NC1; distances .966, .699 and .473.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ncharness import (
-    SUPPORTED,
+    Check,
     Claim,
+    Planned,
     Run,
     Setting,
     Verdict,
     digits_of_agreement,
     not_applicable,
-    power,
     study_grid,
     superiority,
     unfinished,
     weakest,
 )
 
-DIGITS, DISTANCE, ALPHA, SEEDS = 4.0, 0.24, 0.05, range(1000, 1005)
-MISSED = (
-    1.0 - power("superiority", effect=10.0, sd=1.0, n=len(SEEDS), margin=DIGITS, alpha=ALPHA),
-    1.0 - power("superiority", effect=0.47, sd=0.05, n=len(SEEDS), margin=DISTANCE, alpha=ALPHA),
-)
+DISTANCE = 0.24
 CLAIM = Claim(
     id="u24-too-few-dimensions",
     title="Too few dimensions: collapsed, but no simplex ETF",
@@ -36,9 +32,10 @@ CLAIM = Claim(
     source="the case that Zhu et al., arXiv:2105.02375, theorem 3.1, leaves out",
     quantity="per seed, -log10 of tr(Sigma_W) / tr(Sigma_B), and distance of the class means to an ETF (margin .24)",
     test="superiority",
-    margin=DIGITS,
-    alpha=ALPHA,
-    power=1.0 - sum(MISSED),
+    margin=4.0,
+    alpha=0.05,
+    seeds=range(1000, 1005),
+    planned=(Planned(effect=10.0, sd=1.0), Planned(effect=0.47, sd=0.05, margin=DISTANCE)),
     precondition="the largest entry of the gradient at most 1e-8",
     suite="literature",
 )
@@ -48,8 +45,8 @@ SETTINGS = {
             Setting(
                 name=f"C8 d{dim}",
                 eps=None,
-                runs=study_grid("unconstrained.minimum", classes=8, dim=dim, seed=SEEDS),
-                control_runs=study_grid("unconstrained.minimum", classes=8, dim=16, seed=SEEDS),
+                runs=study_grid("unconstrained.minimum", classes=8, dim=dim, seed=CLAIM.seeds),
+                control_runs=study_grid("unconstrained.minimum", classes=8, dim=16, seed=CLAIM.seeds),
             )
             for dim in (2, 4, 6)
         ),
@@ -63,22 +60,15 @@ def judge(runs: Sequence[Run]) -> Verdict:
     collapse = [digits_of_agreement(run.scalar("nc1_trace")) for run in runs]
     return weakest(
         {
-            "collapsed": superiority(collapse, margin=DIGITS, alpha=ALPHA),
-            "no ETF": superiority([run.scalar("etf_distance") for run in runs], margin=DISTANCE, alpha=ALPHA),
+            "collapsed": CLAIM.judge(collapse),
+            "no ETF": superiority([run.scalar("etf_distance") for run in runs], margin=DISTANCE, alpha=CLAIM.alpha),
         }
     )
 
 
-def test_too_few_dimensions_collapse_without_an_etf(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.runs)
-    assert verdict(lambda _: judge(trained)) == SUPPORTED
+def test_too_few_dimensions_collapse_without_an_etf(supported: Check) -> None:
+    supported(judge)
 
 
-def test_control_dimensions_enough(
-    setting: Setting, runs: Callable[..., list[Run]], verdict: Callable[..., Verdict]
-) -> None:
-    trained = runs(setting.control_runs)
-    control = "The same with d = 16, in which a simplex ETF fits."
-    assert verdict(lambda _: judge(trained), control=control) != SUPPORTED
+def test_control_dimensions_enough(control: Check) -> None:
+    control("The same with d = 16, in which a simplex ETF fits.", judge)

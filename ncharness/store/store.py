@@ -12,7 +12,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +46,7 @@ class Store:
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root or os.environ.get("NCHARNESS_RUNS") or "runs")
+        self._read: dict[Path, tuple[tuple[int, int, int], Run]] = {}  # finished runs, and the files they are from
         if self.root.exists() and not self.root.is_dir():
             raise NotADirectoryError(f"root: expected a directory for the runs ($NCHARNESS_RUNS), got {self.root}")
 
@@ -75,10 +76,29 @@ class Store:
         file = self.path(config) / "result.json"
         if not file.is_file():
             return None
-        run = read_result(file)
+        run = self._result(file)
         if run.config != config:
             raise CorruptFileError(file, f"corrupt (it belongs to {run.config.name()})")
         return run
+
+    def find(self, keys: Iterable[str]) -> list[Run]:
+        """The finished runs with these keys, in their order, without those that are missing or cannot be believed."""
+        found = []
+        for key in keys:
+            for path in sorted(self.root.glob(f"*_{key}"))[:1]:
+                try:
+                    found.append(self._result(path / "result.json"))
+                except (FileNotFoundError, CorruptFileError):
+                    continue
+        return found
+
+    def _result(self, file: Path) -> Run:
+        """The run of a file, which is read again only if it has been replaced."""
+        at = file.stat()
+        identity = at.st_ino, at.st_mtime_ns, at.st_size
+        if file not in self._read or self._read[file][0] != identity:
+            self._read[file] = identity, read_result(file)
+        return self._read[file][1]
 
     def runs(self) -> Iterator[tuple[Path, Run | None, str]]:
         """Every directory of the store: (path, finished run or None, why there is none)."""

@@ -3,10 +3,16 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from numpy.typing import ArrayLike
 
 from ncharness.store.run import Configuration, Run
 from ncharness.studies.study import Study
+from ncharness.training.config import RunConfig
+from ncharness.verdicts.power import fewest_seeds, power
+from ncharness.verdicts.verdict import Verdict, equivalence, superiority, trend
 
 FITTED = 0.01
 """A network has fitted its training labels when its training error is at most this."""
@@ -20,22 +26,173 @@ SUITES = {
 """The suites to ask for, and whose claims each has: minutes, all of arXiv:2202.09028, the wider literature."""
 
 
+TESTS = ("superiority", "equivalence", "trend")
+
+Check: TypeAlias = Callable[..., None]
+"""Type of the fixtures `supported` and `control`, which judge a claim and assert on the verdict."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """Effect and spread over seeds for which the number of seeds of a claim was planned.
+
+    A claim of several parts, which must all hold, plans each of them. `test`, `margin` and `levels` are the claim's
+    unless a part has its own.
+
+    Attributes:
+        effect: Mean of the per-seed numbers that is expected; for a trend, of the rise from first to last level.
+        sd: Standard deviation of these numbers over seeds.
+        times: Number of parts that are planned alike.
+        test: Test of the part, if it is not the claim's.
+        margin: Margin of the part, if it is not the claim's.
+        levels: Number of levels of a trend, where the claim does not declare the levels themselves.
+
+    Examples:
+        >>> from ncharness import Planned
+        >>> Planned(effect=6.0, sd=0.5)
+        Planned(effect=6.0, sd=0.5, times=1, test='', margin=None, levels=3)
+    """
+
+    effect: float
+    sd: float
+    times: int = 1
+    test: str = ""
+    margin: float | None = None
+    levels: int = 3
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A hypothesis and the design of its test; all of it is fixed before any run."""
+    """A hypothesis and the design of its test; all of it is fixed before any run.
 
-    id: str  # such as c2-depth-constant
+    The test of the verdict, the power and the row of the table follow from what is declared here.
+
+    Attributes:
+        id: Short form, a hyphen and words, such as `c2-depth-constant`.
+        title: Title in the tables.
+        statement: The claim in one sentence, with its margin.
+        source: Paper, version and section.
+        quantity: Number that is computed for each seed, with its unit.
+        test: `superiority`, `equivalence` or `trend`.
+        margin: Margin of the test, in the unit of the quantity; for a trend, the least rise.
+        alpha: Significance level.
+        seeds: Seeds of the runs, those of pilots not among them; for the comparative bound, the splits.
+        planned: Effect and spread that the number of seeds was planned for, one entry for each part of the claim; or
+            the power itself where it was computed otherwise.
+        levels: Ascending levels of a trend, where they are the same in every setting.
+        max_difference: Largest difference that an equivalence claim allows to any seed.
+        precondition: Condition under which the claim says anything.
+        suite: `headline`, `paper` (arXiv:2202.09028) or `literature`.
+        figure: Figure that shows the claim, if there is one.
+
+    Raises:
+        ValueError: An entry that the test cannot take; the message names it.
+
+    Examples:
+        >>> from ncharness import Claim, Planned
+        >>> claim = Claim(
+        ...     id="e1-example",
+        ...     title="An example",
+        ...     statement="The difference is above 0.5.",
+        ...     source="this page",
+        ...     quantity="per seed, a difference",
+        ...     test="superiority",
+        ...     margin=0.5,
+        ...     alpha=0.05,
+        ...     seeds=range(1000, 1005),
+        ...     planned=Planned(effect=2.0, sd=0.5),
+        ...     precondition="none",
+        ... )
+        >>> claim.power
+        1.0
+        >>> print(claim.judge([2.0, 1.5, 2.5, 1.0, 3.0]).outcome)
+        SUPPORTED
+    """
+
+    id: str
     title: str
     statement: str
-    source: str  # paper, version, section
-    quantity: str  # what is computed for each seed, with its unit
-    test: str  # superiority, equivalence or trend
+    source: str
+    quantity: str
+    test: str
     margin: float
     alpha: float
-    power: float  # at the effect and spread named in the claim's file
+    seeds: Sequence[int]
+    planned: Planned | Sequence[Planned] | float
     precondition: str
-    suite: str = "paper"  # headline, paper (of arXiv:2202.09028) or literature
-    figure: str = ""  # the figure that people know it by, one of figures.NAMED
+    levels: Sequence[float] = ()
+    max_difference: float | None = None
+    suite: str = "paper"
+    figure: str = ""
+
+    def __post_init__(self) -> None:
+        if self.test not in TESTS:
+            raise ValueError(f"test: expected one of {', '.join(TESTS)}, got {self.test!r}")
+        if not 0.0 < self.alpha < 1.0:
+            raise ValueError(f"alpha: expected a number in (0, 1), got {self.alpha!r}")
+        seeds = list(self.seeds)
+        if len(set(seeds)) != len(seeds) or len(seeds) < fewest_seeds(self.alpha):
+            least = f"at least {fewest_seeds(self.alpha)} different seeds, which alpha {self.alpha:g} needs"
+            raise ValueError(f"seeds: expected {least}, got {seeds!r}")
+        if self.levels and self.test != "trend":
+            raise ValueError(f"levels: expected none for the test {self.test}, got {tuple(self.levels)!r}")
+        if self.levels and (len(self.levels) < 3 or sorted(set(self.levels)) != list(self.levels)):
+            raise ValueError(f"levels: expected at least 3 ascending numbers, got {tuple(self.levels)!r}")
+        if self.max_difference is not None and self.test != "equivalence":
+            raise ValueError(f"max_difference: expected None for the test {self.test}, got {self.max_difference!r}")
+
+    @cached_property
+    def power(self) -> float:
+        """Probability of SUPPORTED at the planned effect and spread; for several parts, a lower bound (Bonferroni)."""
+        if isinstance(self.planned, int | float):
+            return float(self.planned)
+        if isinstance(self.planned, Planned) and self.planned.times == 1:
+            return self._power(self.planned)
+        parts = [self.planned] if isinstance(self.planned, Planned) else self.planned
+        return 1.0 - sum(part.times * (1.0 - self._power(part)) for part in parts)
+
+    def _power(self, part: Planned) -> float:
+        return power(
+            part.test or self.test,
+            effect=part.effect,
+            sd=part.sd,
+            n=len(self.seeds),
+            margin=self.margin if part.margin is None else part.margin,
+            alpha=self.alpha,
+            max_difference=self.max_difference,
+            n_levels=len(self.levels) or part.levels,
+        )
+
+    def judge(self, values: ArrayLike, *, levels: Sequence[float] = ()) -> Verdict:
+        """Return the verdict of the declared test on per-seed numbers.
+
+        Args:
+            values: Numbers `(n_seeds,)`, one for each seed; for a trend, a table `(n_seeds, n_levels)`.
+            levels: Ascending levels of the columns, where a trend's claim does not declare them.
+
+        Returns:
+            The verdict at the claim's margin and alpha.
+
+        Raises:
+            ValueError: Numbers or levels that the test cannot take.
+        """
+        if self.test == "trend":
+            return trend(values, levels=levels or self.levels, min_effect=self.margin, alpha=self.alpha)
+        if levels:
+            raise ValueError(f"levels: expected none for the test {self.test}, got {tuple(levels)!r}")
+        if self.test == "equivalence":
+            return equivalence(values, margin=self.margin, alpha=self.alpha, max_difference=self.max_difference)
+        return superiority(values, margin=self.margin, alpha=self.alpha)
+
+    def check_seeds(self, setting: "Setting") -> None:
+        """Raise ValueError unless the runs of a setting, and of its control, have the declared seeds and no others."""
+        for name, runs in (("runs", setting.runs), ("control_runs", setting.control_runs)):
+            units = {_unit(config) for config in runs}
+            if runs and units != set(self.seeds):
+                odd = ", ".join(map(str, sorted(units ^ set(self.seeds))))
+                raise ValueError(
+                    f"{name}: expected the seeds that {self.id} declares, got others in {setting.name!r}: {odd}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +206,11 @@ class Setting:
 
     def __str__(self) -> str:
         return self.name
+
+
+def _unit(config: Configuration) -> int:
+    """The number by which runs are paired: the split for halves of the comparative bound, else the seed."""
+    return config.split if isinstance(config, RunConfig) and config.part != "all" else config.seed
 
 
 def pivot(

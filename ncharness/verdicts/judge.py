@@ -5,9 +5,34 @@ from dataclasses import replace
 from pathlib import Path
 
 from ncharness.metrics.effective_depth import EPS_SWEEP
+from ncharness.store.run import Run
 from ncharness.verdicts.claim import Claim, Setting
 from ncharness.verdicts.rows import ClaimRow, read_csv
-from ncharness.verdicts.verdict import Verdict, holm
+from ncharness.verdicts.verdict import Verdict, holm, not_applicable
+
+
+def judgement(
+    judge: Callable[..., Verdict],
+    runs: Sequence[Run],
+    setting: Setting,
+    *arguments: object,
+    unless: Callable[[Sequence[Run]], str] | None = None,
+    **named: object,
+) -> Callable[[float | None], Verdict]:
+    """The judge of a claim as a function of eps alone.
+
+    `judge` is called with the runs, with eps where the setting has one, and with the further arguments. `unless` gives
+    the reason for which the runs cannot speak for the claim, or an empty string.
+    """
+    reason = unless(runs) if unless else ""
+
+    def verdict(eps: float | None) -> Verdict:
+        if reason:
+            return not_applicable(reason)
+        given = (runs,) if setting.eps is None else (runs, eps)
+        return judge(*given, *arguments, **named)
+
+    return verdict
 
 
 def judged(

@@ -1,20 +1,23 @@
 """The judgements in the claim files, on runs of known depth."""
 
 import importlib.util
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from ncharness import Row, Run, RunConfig, Study, interpolated_depth
+from ncharness import PAPER_DEPTHS, Row, Run, RunConfig, Study, interpolated_depth
 from ncharness.report.depth_figures import NAMED
+from ncharness.store.estimates import estimated_seconds
 from ncharness.store.run import Configuration
 from ncharness.verdicts.claim import pivot, unfitted
 from ncharness.verdicts.power import power
 from ncharness.verdicts.verdict import INCONCLUSIVE, NOT_APPLICABLE, REFUTED, SUPPORTED
 
 CLAIMS = Path(__file__).parents[2] / "claims"
+SEEDS = range(1000, 1005)  # of the claims of the paper
 FILES = sorted(CLAIMS.rglob("test_*.py"))
 HEADLINE = {"c2", "c3", "c7", "c13"}
 AXES = {"c4-collapse-depth": "depth", "c7-depth-noise": "noise", "c9-collapse-width": "width"}  # of trends
@@ -342,13 +345,15 @@ def test_held_out_collapse_saturates_and_goes_together() -> None:
 def test_the_claims_share_their_runs() -> None:
     """Every run more is minutes more: the headline must end within 10 of them on two cores, the paper within 30."""
     modules = [load(file.stem) for file in FILES]
-    headline: set[str] = set()
+    headline: dict[str, float] = {}
     every: list[set[str]] = []
     for module in modules:
         settings = module.SETTINGS["small"]
         every.append({config.key() for s in settings for config in (*s.runs, *s.control_runs)})
-        headline |= every[-1] if module.CLAIM.suite == "headline" else set()
-    assert len(headline) == 85
+        if module.CLAIM.suite == "headline":
+            runs = [config for s in settings for config in (*s.runs, *s.control_runs)]
+            headline |= {config.key(): estimated_seconds(config) for config in runs}
+    assert sum(headline.values()) / 2 < 600, "seconds on two cores"
     of_paper = [(of, module.CLAIM) for of, module in zip(every, modules, strict=True)]
     shared = [of for of, claim in of_paper if "bound" not in claim.id and claim.suite != "literature"]
     assert 2 * len(set.union(*shared)) < sum(map(len, shared))
@@ -371,7 +376,7 @@ def test_scale_paper_is_the_published_network_in_both_schedules_or_says_why_not(
     assert [setting.name for setting in settings] == ["cifar10-code", "cifar10-readme"]
     for setting, schedule in zip(settings, ("code", "readme"), strict=True):
         configs = [*setting.runs, *setting.control_runs]
-        assert {config.seed for config in configs} == set(range(1000, 1005))
+        assert {config.seed for config in configs} == set(SEEDS)
         for config in configs:
             assert (config.arch, config.data, config.n_train, config.schedule) == ("conv", "cifar10", None, schedule)
             assert (config.batch_size, config.momentum, config.weight_decay) == (128, 0.9, 5e-4)
@@ -390,18 +395,24 @@ def test_scale_paper_is_the_published_network_in_both_schedules_or_says_why_not(
 def test_scale_paper_is_the_whole_figure_and_the_claims_share_its_runs() -> None:
     settings = {file.stem: load(file.stem).SETTINGS["paper"] for file in OF_THE_PAPER}
     figure = {(config.depth, config.seed) for config in settings["test_depth_constant"][0].runs}
-    assert figure == {(L, seed) for L in (3, 5, 8, 12, 16, 20) for seed in range(1000, 1005)}
+    assert figure == {(L, seed) for L in PAPER_DEPTHS for seed in SEEDS}
     widths = {config.width for config in settings["test_collapse_grows_with_width"][0].runs}
     assert widths == {20, 40, 80, 160, 320}
     used = [
-        config.key()
+        config
         for declared in settings.values()
         for setting in declared
         if not isinstance(declared, str)
         for config in (*setting.runs, *setting.control_runs)
     ]
-    # 60 of the figure, 50 of the widths, 40 of wrong labels (four levels), 10 at learning rate 0.
-    assert len(set(used)) == 160
+    kinds = Counter(
+        "untrained" if not config.lr else "noisy" if config.noise else "width" if config.width != 400 else "figure"
+        for config in {config.key(): config for config in used}.values()
+    )
+    schedules = len({config.schedule for config in used})
+    noisy = {config.noise for config in used if config.noise}
+    per_seed = {"figure": 6, "width": len(widths), "noisy": len(noisy), "untrained": 1}
+    assert kinds == {kind: count * len(SEEDS) * schedules for kind, count in per_seed.items()}, "no run twice"
 
 
 @pytest.mark.parametrize("n", [3, 5])

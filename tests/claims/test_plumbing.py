@@ -17,31 +17,28 @@ from typing import Any
 import pytest
 
 from ncharness import RunConfig, Store
-from ncharness.store import executors
+from ncharness.store import executors, files
 
 ROOT = Path(__file__).parents[2]
 CLAIM_FILE = """
-from ncharness import RunConfig, Verdict, equivalence, grid, superiority
-from ncharness.verdicts.claim import Claim, Setting
-from ncharness.verdicts.verdict import SUPPORTED, not_applicable
+from ncharness import SUPPORTED, Claim, RunConfig, Setting, grid, not_applicable, superiority
 
 CLAIM = Claim(id="c0-numbers", title="Numbers", statement="A number is large.", source="a test", quantity="a number",
-    test="superiority", margin=1.0, alpha=0.05, power=1.0, precondition="none", suite="headline")
+    test="superiority", margin=1.0, alpha=0.05, seeds=range(5), planned=1.0, precondition="none", suite="headline")
 BASE = RunConfig(depth=2, width=8, n_train=100, epochs={epochs}, measurements=2)
 SETTINGS = {{"small": [Setting(name="digits", eps=0.05, runs=grid(BASE, seed=range(5)))]}}
 
-def by_seed(trained, numbers):
-    assert [run.config.seed for run in trained] == list(range(5))
-    assert all(0 <= run.scalar("error") <= 1 for run in trained)
-    return superiority(numbers, margin=1.0)
+def judge(runs, eps, numbers=(5, 5, 6, 5, 5), *, shift=0):
+    assert [run.config.seed for run in runs] == list(range(5))
+    assert all(0 <= run.scalar("error") <= 1 for run in runs)
+    assert 0 < eps < 1
+    return CLAIM.judge([number + shift for number in numbers])
 
-def test_supported(setting, runs, verdict):
-    trained = runs(setting.runs)
-    assert verdict(lambda eps: by_seed(trained, [5, 5, 6, 5, 5])) == SUPPORTED
+def test_supported(supported):
+    supported(judge)
 
-def test_control_in_order(setting, runs, verdict):
-    trained = runs(setting.runs)
-    assert verdict(lambda eps: by_seed(trained, [0, 0, 0, 0, 0]), control="Smaller numbers.") != SUPPORTED
+def test_control_in_order(control):
+    control("Smaller numbers.", judge, (1, 1, 1, 1, 1), shift=-1)
 """
 OUTCOMES = """
 def test_refuted(setting, verdict):
@@ -50,20 +47,19 @@ def test_refuted(setting, verdict):
 def test_inconclusive(setting, verdict):
     assert verdict(lambda eps: superiority([0, 3, 0, 3, 2], margin=1.0)) == SUPPORTED
 
-def test_not_applicable(setting, verdict):
-    assert verdict(lambda eps: not_applicable("nothing was fitted: error 0.3")) == SUPPORTED
+def test_not_applicable(supported):
+    supported(judge, unless=lambda runs: "nothing was fitted: error 0.3" if len(runs) == 5 else "")
 
 def test_control_that_is_supported(setting, verdict):
     assert verdict(lambda eps: superiority([5, 5, 5, 5, 5], margin=1.0), control="Broken.") != SUPPORTED
 """
 
 OF_THE_PAPER = """
-from ncharness import RunConfig, grid, superiority
-from ncharness.verdicts.claim import Claim, Setting
-from ncharness.verdicts.verdict import SUPPORTED, not_applicable, weakest
+from ncharness import SUPPORTED, Claim, RunConfig, Setting, grid, superiority, weakest
 
-CLAIM = Claim(id="c1-parts", title="Parts", statement="Two numbers are large.", source="a test", quantity="two numbers",
-    test="superiority", margin=1.0, alpha=0.05, power=1.0, precondition="none", suite="paper", figure="cdnv-by-layer")
+CLAIM = Claim(id="c1-parts", title="Parts", statement="Two numbers are large.", source="Papyan & Co, NC1",
+    quantity="two numbers", test="superiority", margin=1.0, alpha=0.05, seeds=range(5), planned=1.0,
+    precondition="none", suite="paper", figure="cdnv-by-layer")
 SETTINGS = {"small": [Setting(name="digits", eps=None, runs=()),
     Setting(name="mnist", eps=None, runs=grid(RunConfig(data="mnist", n_train=100), seed=range(5)))]}
 
@@ -166,7 +162,7 @@ def test_outcomes_of_tests_follow_the_verdicts(trained_store: Path, tmp_path: Pa
         ("FAILED", "test_refuted"),
         ("FAILED", "test_control_that_is_supported"),
     ):
-        lines = [line for line in printed.splitlines() if f"test_numbers.py::{test}[digits]" in line]
+        lines = [line for line in printed.splitlines() if f"test_numbers.py::{test}[c0-numbers-digits]" in line]
         assert any(line.startswith(outcome) for line in lines), test
     assert printed.count("SKIPPED [1]") == 2
     assert "nothing was fitted: error 0.3" in printed
@@ -283,23 +279,78 @@ def with_paper(folder: Path) -> Path:
     return folder
 
 
-NUMBERS = ["test_numbers.py::test_control_in_order[digits]", "test_numbers.py::test_supported[digits]"]
-PARTS = ["test_parts.py::test_control_refuted[digits]", "test_parts.py::test_supported[digits]"]
+NUMBERS = [
+    "test_numbers.py::test_control_in_order[c0-numbers-digits]",
+    "test_numbers.py::test_supported[c0-numbers-digits]",
+]
+PARTS = ["test_parts.py::test_control_refuted[c1-parts-digits]", "test_parts.py::test_supported[c1-parts-digits]"]
+
+
+def test_a_claim_that_there_is_not_is_refused(trained_store: Path, tmp_path: Path, pytester: pytest.Pytester) -> None:
+    result = run_inside(pytester, with_paper(tmp_path / "claims"), trained_store, "--claim", "c0,c11")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--claim: there is no claim 'c11' among those collected; did you mean c1" in result.stderr.str()
+
+
+def test_runs_of_other_seeds_than_declared_are_refused(tmp_path: Path, pytester: pytest.Pytester) -> None:
+    folder = write_claims(tmp_path / "claims", epochs=2)
+    file = folder / "test_numbers.py"
+    file.write_text(file.read_text().replace("seed=range(5)", "seed=range(1, 6)"))
+    result = run_inside(pytester, folder, tmp_path / "runs")
+    assert result.ret != 0
+    assert "runs: expected the seeds that c0-numbers declares, got others in 'digits': 0, 5" in result.stdout.str()
+
+
+def test_a_finished_run_is_read_once_and_no_other(
+    trained_store: Path, tmp_path: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, seen = tmp_path / "runs", list[str]()
+    shutil.copytree(trained_store, root)
+    other = RunConfig(depth=2, width=8, n_train=100, epochs=1, measurements=2)
+    Store(root).train(other)
+    read = files.read_result
+    for module in ("store", "files"):
+        monkeypatch.setattr(
+            f"ncharness.store.{module}.read_result", lambda file: (seen.append(file.parent.name), read(file))[1]
+        )
+    result = run_inside(pytester, write_claims(tmp_path / "claims", epochs=2), root)
+    assert result.ret == 0, result.stdout.str()
+    assert len(seen) == len(set(seen)) == 5
+    assert not [name for name in seen if name.endswith(other.key())]
 
 
 @pytest.mark.parametrize(
     ("arguments", "passed", "left_out"),
     [
-        ([], NUMBERS, "suite headline: 4 tests of other suites left out"),
+        ([], NUMBERS, "suite headline: 4 tests of other claims left out"),
         (["--suite", "headline"], NUMBERS, "suite headline: 4 tests"),
         (["--suite", "paper"], NUMBERS + PARTS, ""),
         (["--suite", "all"], NUMBERS + PARTS, ""),
         (["test_parts.py"], PARTS, ""),
-        (["test_parts.py::test_supported[digits]"], PARTS[1:], ""),
+        (["test_parts.py::test_supported[c1-parts-digits]"], PARTS[1:], ""),
         ([".", "test_parts.py"], NUMBERS + PARTS, ""),
-        ([".", "-k", "supported"], NUMBERS[1:], "suite headline: 2 tests"),
+        ([".", "-k", "supported"], [*NUMBERS[1:], *PARTS[1:]], ""),
+        ([".", "-k", "c1"], PARTS, ""),
+        ([".", "-k", "papyan"], PARTS, ""),
+        ([".", "-k", "papyan", "--suite", "headline"], [], "suite headline: 4 tests"),
+        ([".", "--claim", "c0"], NUMBERS, "claims c0: 4 tests"),
+        ([".", "--claim", "C1-parts,c0", "-k", "supported"], [*NUMBERS[1:], *PARTS[1:]], ""),
     ],
-    ids=["default", "headline", "paper", "all", "a file", "a test", "a folder and a file", "-k"],
+    ids=[
+        "default",
+        "headline",
+        "paper",
+        "all",
+        "a file",
+        "a test",
+        "a folder and a file",
+        "a test's name",
+        "an id",
+        "an author",
+        "an author in a suite",
+        "a claim",
+        "claims",
+    ],
 )
 def test_a_suite_is_run_and_whatever_is_named(
     arguments: list[str],
@@ -319,15 +370,19 @@ def test_a_suite_is_run_and_whatever_is_named(
     options = [a for a in arguments if a not in named]
     result = pytester.runpytest_inprocess(f"--rootdir={folder}", f"-c{folder / 'pytest.ini'}", *named, *options, "-rA")
     printed = result.stdout.str()
-    assert result.ret == 0, printed
+    assert result.ret == (0 if passed else pytest.ExitCode.NO_TESTS_COLLECTED), printed
     assert sorted(line.split(" ", 1)[1] for line in printed.splitlines() if line.startswith("PASSED")) == passed
     assert ("left out" in printed) == bool(left_out)
-    suite = arguments[1] if arguments[:1] == ["--suite"] else "headline"
+    assert left_out in printed
+    if not passed:
+        return
+    named_suite = arguments[arguments.index("--suite") + 1] if "--suite" in arguments else None
+    suite = named_suite or ("all" if {"-k", "--claim"} & set(arguments) else "headline")
     named = [argument for argument in arguments if argument.startswith("test_")]
     which = "what was named" if named and "." not in arguments else f"suite {suite}"
     assert f"claims at scale small, {which}{' and what was named' if named and '.' in arguments else ''} ==" in printed
-    assert left_out in printed
-    assert ("mnist needs --data-root" in printed) == (PARTS[0] in passed)
+    one_test = any("::" in argument for argument in arguments)
+    assert ("mnist needs --data-root" in printed) == (not one_test and not set(PARTS).isdisjoint(passed))
 
 
 @pytest.mark.slow
