@@ -14,8 +14,9 @@ from rich.console import Console
 from ncharness.cli.bench import add_bench
 from ncharness.cli.tables import print_bounds, print_layers, print_rows, print_runs
 from ncharness.kernels import ops
-from ncharness.metrics.registry import NAMES
+from ncharness.metrics.registry import markdown_aliases, markdown_table, names
 from ncharness.report.figure1_readings import recipe
+from ncharness.report.markdown import filled, selected, verdict_table
 from ncharness.report.page import write_report
 from ncharness.store.executors import NAMES as EXECUTORS
 from ncharness.store.executors import opened
@@ -27,7 +28,7 @@ from ncharness.training import devices
 from ncharness.training.config import RunConfig, grid
 from ncharness.training.provenance import facts
 from ncharness.verdicts.bound import sweep
-from ncharness.verdicts.rows import read_csv
+from ncharness.verdicts.rows import read_csv, replace_file
 
 _HELP = {
     "arch": "mlp, conv, convres, or a classifier of torchvision such as resnet18",
@@ -43,7 +44,7 @@ _HELP = {
     "precision": "of training: float32 or bf16; measured in float32",
     "compiled": "train through torch.compile: True or False",
     "measurements": "about how many epochs are measured, log-spaced",
-    "metrics": f"metrics besides NCC error and CDNV, joined by +: {', '.join(NAMES[:3])} and others (README)",
+    "metrics": f"metrics besides NCC error and CDNV, joined by +: {', '.join(names()[:3])} and {len(names()) - 3} others",
     "part": "all, or of a split for the comparative bound: first (S1) or both (S1 and S2 with noise)",
     "split": "which random division into S1 and S2",
 }
@@ -51,7 +52,7 @@ _HELP = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; 0 on success, 1 where what was asked for is not there, 2 for wrong use, 130 on Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return int(options.command(options))
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog="ncharness", description="Effective depth and neural collapse.")
     parser.add_argument("--version", action="version", version=f"ncharness {facts()['version']}")
     verbs = parser.add_subparsers(required=True, metavar="command")
@@ -100,7 +102,17 @@ def _parser() -> argparse.ArgumentParser:
     show = verbs.add_parser("show", help="one run: configuration, layers, provenance")
     show.add_argument("run", help="the key, or a part of the name")
     show.set_defaults(command=_show)
-    report = verbs.add_parser("report", help="write report.html again, from claims.csv and the store")
+    report = verbs.add_parser(
+        "report",
+        help="write report.html again, from claims.csv and the store; or tables in Markdown",
+        description="Writes report.html again, from claims.csv and the runs of the store. With --markdown it writes "
+        "Markdown tables instead: to the standard output, or into the places that the named documents mark with "
+        "<!-- generated:claims c2 c3 -->, <!-- generated:metrics --> or <!-- generated:aliases -->, and "
+        "<!-- /generated -->.",
+    )
+    report.add_argument("--markdown", action="store_true", help="write Markdown tables instead of the page")
+    report.add_argument("--csv", type=Path, help="rows to read with --markdown (claims.csv of the store)")
+    report.add_argument("documents", nargs="*", type=Path, help="documents to fill with --markdown")
     report.set_defaults(command=_report)
     bound = verbs.add_parser("bound", help="the comparative bound from the runs on halves, over p and alpha")
     bound.add_argument("--eps", type=float, default=0.05, help="threshold of every depth (%(default)s)")
@@ -201,8 +213,12 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _report(_: argparse.Namespace) -> int:
+def _report(options: argparse.Namespace) -> int:
     store = Store()
+    if options.markdown:
+        return _markdown(options.csv or store.root / "claims.csv", options.documents)
+    if options.csv or options.documents:
+        raise ValueError("report: --csv and documents go with --markdown")
     if not (store.root / "claims.csv").exists():
         raise ValueError(f"there is no {store.root / 'claims.csv'}; `pytest claims` writes it")
     rows = read_csv(store.root / "claims.csv")
@@ -210,6 +226,23 @@ def _report(_: argparse.Namespace) -> int:
     runs = [run for _, run, _ in store.runs() if run is not None and run.config.key() in keys]
     write_report(rows, runs, store.root / "report.html")
     print(store.root / "report.html")
+    return 0
+
+
+def _markdown(table: Path, documents: Sequence[Path]) -> int:
+    def claims(words: Sequence[str]) -> str:
+        return verdict_table(selected(read_csv(table), words))
+
+    if not documents:
+        print(claims([]), end="")
+        return 0
+    tables = {"claims": claims, "metrics": lambda _: markdown_table(), "aliases": lambda _: markdown_aliases()}
+    for document in documents:
+        before = document.read_text(encoding="utf-8")
+        after = filled(before, tables)
+        if after != before:
+            replace_file(document, after)
+        print(f"{document}: {'written' if after != before else 'unchanged'}")
     return 0
 
 

@@ -16,13 +16,8 @@ from ncharness.metrics.effective_depth import effective_depth
 from ncharness.metrics.nc1 import unit_rows
 from ncharness.metrics.nc3_nc4 import margins
 from ncharness.metrics.registry import (
-    MARGIN,
-    MISMATCH,
-    OF_CLASSIFIER,
-    OF_GRAM,
-    OF_UNIT_ROWS,
-    OF_WEIGHT,
     Metric,
+    Needs,
     Wanted,
     layer_values,
     row_means,
@@ -92,8 +87,8 @@ def measure_layers(
     inside the forward pass, so that one layer's activations are alive at a time. Measured in eval mode without
     gradients; every module's mode is restored. The statistics are those of `class_stats`.
 
-    `metrics` are names (`named.NAMES`) or functions of one's own of (features, labels, stats): the features (n, d) and
-    labels (n,) of a batch, in the second sweep, with the statistics of the whole training set. A function returns a
+    `metrics` are names (`registry.METRICS`) or functions of one's own of (features, labels, stats): the features (n, d)
+    and labels (n,) of a batch, in the second sweep, with the statistics of the whole training set. A function returns a
     number per row, or their mean; the metric, under the function's name, is the mean over all rows, of the training
     batches and of the held-out ones. Metrics of the classifier take the weight of the module that `classifier` names,
     else that of the last `nn.Linear` with `n_classes` outputs.
@@ -103,13 +98,13 @@ def measure_layers(
     if isinstance(batches, Iterator):
         raise TypeError("batches: expected something that can be iterated twice, got an iterator")
     weight = None
-    if classifier is not None or wanted.some((*OF_CLASSIFIER, *OF_WEIGHT)):
+    if classifier is not None or wanted.needing(Needs.CLASSIFIER, Needs.WEIGHT):
         weight = _classifier_weight(model, classifier, n_classes)
     with evaluating(model):
         stats, unit_stats, first_labels = _sweep_stats(
-            model, batches, names, n_classes, unit=bool(wanted.some(OF_UNIT_ROWS))
+            model, batches, names, n_classes, unit=bool(wanted.needing(Needs.UNIT_ROWS))
         )
-        found = _sweep_scores(model, batches, stats, wanted, argument="batches", gram=bool(wanted.some(OF_GRAM)))
+        found = _sweep_scores(model, batches, stats, wanted, argument="batches", gram=bool(wanted.needing(Needs.GRAM)))
         if not torch.equal(first_labels, found.labels):
             raise ValueError("batches: the second sweep gave other labels or another order; do not shuffle or augment")
         for layer_stats in stats.values():
@@ -130,9 +125,8 @@ def measure_layers(
         | found.metrics[name]
         for name, of in stats.items()
     }
-    network = {name: float(OF_WEIGHT[name](weight)) for name in wanted.some(OF_WEIGHT) if weight is not None}
-    if MARGIN in wanted.names:
-        network[MARGIN] = found.margin
+    network = {} if weight is None else wanted.values(Needs.WEIGHT, weight)
+    network |= {spec.name: found.margin for spec in wanted.needing(Needs.OUTPUTS)}
     return LayerReport(
         stats=stats,
         ncc_error=found.ncc_error,
@@ -279,10 +273,10 @@ def _sweep_scores(
             if not isinstance(scores, Tensor):
                 raise TypeError(f"model: expected a tensor as its output, got a {type(scores).__name__}")
             predicted.append(scores.flatten(1).argmax(dim=1))
-            if MISMATCH in wanted.names:
+            if wanted.needing(Needs.PREDICTIONS):
                 for name, labelled in nearest.items():
                     differing[name] += (labelled != predicted[-1].to(labelled.device)).sum()
-            if MARGIN in wanted.names and len(scores):
+            if wanted.needing(Needs.OUTPUTS) and len(scores):
                 least = margins(scores.flatten(1), labels).min()
                 margin = torch.minimum(margin.to(least.device), least)  # which keeps a NaN
     labels = torch.cat(seen_labels) if seen_labels else torch.empty(0)
@@ -290,8 +284,8 @@ def _sweep_scores(
         raise ValueError(f"{argument}: expected at least one sample, got none")
     n = len(labels)
     means = {name: row_means(wanted, sums[name], n, of) for name, of in stats.items()}
-    if MISMATCH in wanted.names:
-        means = {name: {MISMATCH: float(differing[name]) / n, **values} for name, values in means.items()}
+    for spec in wanted.needing(Needs.PREDICTIONS):
+        means = {name: {spec.name: float(differing[name]) / n, **values} for name, values in means.items()}
     return _Scores(
         ncc_error={name: float(count) / n for name, count in wrong.items()},
         metrics=means,

@@ -13,6 +13,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ncharness.metrics.registry import markdown_grid
 from ncharness.report.terminal import count, counts, interval
 from ncharness.verdicts.rows import ClaimRow, number, ordered
 
@@ -73,14 +74,7 @@ def verdict_table(rows: Iterable[ClaimRow]) -> str:
             verdict = row.verdict if row.verdict == "SUPPORTED" else f"**{row.verdict}**"
             eps = "" if row.eps is None else f"{row.eps:g}"
             lines.append((title, source, row.setting, eps, effect, number(row.margin), count(row.n), verdict))
-    return f"{grid(head, lines)}\n\n{counts(rows)}.\n"
-
-
-def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; bars inside cells are escaped."""
-    rule = "|".join("---" for _ in head)
-    body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in (head, *lines)]
-    return "\n".join([body[0], f"|{rule}|", *body[1:]])
+    return f"{markdown_grid(head, lines)}\n\n{counts(rows)}.\n"
 
 
 def filled(text: str, tables: Mapping[str, Callable[[Sequence[str]], str]]) -> str:

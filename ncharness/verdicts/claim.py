@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 from numpy.typing import ArrayLike
 
@@ -28,8 +28,12 @@ SUITES = {
 
 TESTS = ("superiority", "equivalence", "trend")
 
-Check: TypeAlias = Callable[..., None]
-"""Type of the fixtures `supported` and `control`, which judge a claim and assert on the verdict."""
+
+class Check(Protocol):
+    """Type of the fixtures `supported` and `control`, which judge a claim and assert on the verdict."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> None:
+        """Judge the claim, record its row, and assert."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import pytest
 
 import ncharness
 from ncharness import RunConfig, Store
-from ncharness.cli.main import _parser, configs_from, main
+from ncharness.cli.main import build_parser, configs_from, main
 
 TINY = ["--depth", "3", "--width", "16", "--n-train", "200", "--epochs", "4", "--measurements", "3"]
 
@@ -43,11 +43,11 @@ def test_options_are_the_fields_of_a_run_and_commas_make_a_grid() -> None:
         "--metrics",
         "nc1+margin",
     ]
-    configs = configs_from(_parser().parse_args(options))
+    configs = configs_from(build_parser().parse_args(options))
     assert [(config.depth, config.seed) for config in configs] == [(4, 1), (4, 2), (8, 1), (8, 2)]
     assert {(config.noise, config.points, config.n_train) for config in configs} == {(0.25, ("pre_bn", "out"), 100)}
     assert {config.metrics for config in configs} == {("nc1", "margin")}
-    assert configs_from(_parser().parse_args(["train"])) == [RunConfig()]
+    assert configs_from(build_parser().parse_args(["train"])) == [RunConfig()]
     for_a_gpu = [
         "train",
         "--compiled",
@@ -59,7 +59,7 @@ def test_options_are_the_fields_of_a_run_and_commas_make_a_grid() -> None:
         "--device",
         "cuda",
     ]
-    configs = configs_from(_parser().parse_args(for_a_gpu))
+    configs = configs_from(build_parser().parse_args(for_a_gpu))
     assert [(config.compiled, config.precision, config.augment) for config in configs] == [
         (False, "bf16", "crop_flip"),
         (True, "bf16", "crop_flip"),
@@ -94,7 +94,7 @@ def test_metrics_asked_for_by_name_are_shown(
 
 def test_a_classifier_of_torchvision_is_trained_by_its_name() -> None:
     pytest.importorskip("torchvision", reason="torchvision is not installed")
-    configs = configs_from(_parser().parse_args(["train", "--arch", "resnet18,mlp", "--data", "cifar10"]))
+    configs = configs_from(build_parser().parse_args(["train", "--arch", "resnet18,mlp", "--data", "cifar10"]))
     assert configs == [RunConfig(arch="resnet18", data="cifar10"), RunConfig(data="cifar10")]
 
 

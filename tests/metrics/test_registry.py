@@ -1,7 +1,6 @@
 """Metrics by name over the layers of a network: each is what its function gives of the whole, at two sweeps."""
 
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,9 @@ from torch import nn
 import ncharness as nc
 from ncharness.kernels import ops
 from ncharness.metrics import registry
-from ncharness.metrics.registry import NAMES
+from ncharness.metrics.registry import METRICS, MetricSpec, Needs
+
+NAMES = registry.names()
 
 LAYERS = ["0", "2", "3"]
 
@@ -102,7 +103,7 @@ def test_every_name_is_what_its_function_gives_of_the_whole(sizes):
         found = nc.measure(outputs_of(model, inputs)[layer], labels, 4, gram=True)
         torch.testing.assert_close(report.gram[layer], found.gram, rtol=1e-10, atol=1e-13)
         torch.testing.assert_close(report.directional[layer], found.directional, rtol=1e-10, atol=1e-13)
-    for name in registry.OF_CLASSIFIER:  # of another width than the classifier takes
+    for name in registry.names(Needs.CLASSIFIER):  # of another width than the classifier takes
         assert math.isnan(report.metrics[name]["0"])
         assert math.isnan(report.metrics[name]["2"])
 
@@ -256,8 +257,31 @@ def test_bad_metrics_are_refused_by_name(metrics, error, message):
         nc.measure_layers(network(), [samples()], layers=["0"], n_classes=4, metrics=metrics)
 
 
-def test_every_name_is_in_the_table_of_the_readme():
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    table = readme[readme.index("| metric by name |") :]
-    rows = re.findall(r"^\| `.*$", table[: table.index("\n\n")], flags=re.MULTILINE)
-    assert sorted(name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])) == sorted(NAMES)
+def test_the_table_of_the_documentation_is_that_of_the_specs():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "metrics.md").read_text()
+    assert registry.markdown_table() in page
+    assert registry.markdown_aliases() in page
+
+
+def test_a_contributor_adds_a_metric_with_one_spec(monkeypatch):
+    """What docs/contributing/add-a-metric.md promises: measured, refused, listed and documented from one place."""
+
+    def least_norm(stats):
+        return stats.mean.norm(dim=1).min()
+
+    spec = MetricSpec(name="least_norm", needs=Needs.STATS, function=least_norm, convention="least norm | of a mean")
+    with pytest.raises(ValueError, match="got 'least_norm'"):
+        nc.RunConfig(metrics=("least_norm",))
+    monkeypatch.setitem(METRICS, spec.name, spec)
+    report = nc.measure_layers(network(), [samples()], layers=["0"], n_classes=4, metrics=["nc1_trace", "least_norm"])
+    assert report.metrics["least_norm"]["0"] == float(least_norm(report.stats["0"]))
+    assert nc.RunConfig(metrics=("least_norm",)).metrics == ("least_norm",)
+    assert "| `least_norm` | least norm \\| of a mean |  |  |" in registry.markdown_table()
+    assert "least_norm" in registry.names(Needs.STATS)
+
+
+def test_every_need_is_met_by_a_metric_and_every_metric_says_its_convention():
+    assert {spec.needs for spec in METRICS.values()} == set(Needs)
+    assert all(name == spec.name and spec.convention for name, spec in METRICS.items())
+    in_the_sweep = {Needs.PREDICTIONS, Needs.OUTPUTS}
+    assert all((spec.function is None) == (spec.needs in in_the_sweep) for spec in METRICS.values())

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ncharness.report.markdown import filled, grid, selected, verdict_table
+from ncharness.metrics.registry import markdown_grid
+from ncharness.report.markdown import filled, selected, verdict_table
 from ncharness.verdicts.rows import ClaimRow
 
 
@@ -93,4 +94,4 @@ def test_unknown_marks_are_refused() -> None:
 
 
 def test_bars_in_cells_are_escaped() -> None:
-    assert grid(["a|b"], [["c"]]) == "| a\\|b |\n|---|\n| c |"
+    assert markdown_grid(["a|b"], [["c"]]) == "| a\\|b |\n|---|\n| c |"
