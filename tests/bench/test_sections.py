@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from ncharness.bench import render, sections, tables, timing
+from ncharness.bench import comparison, memory, render, sections, tables, timing
 from ncharness.bench.contenders import CONTENDERS, Answer, Contender, Shape, ours
+from ncharness.bench.errors import Errors, errors_of, truth
 from ncharness.bench.sections import SECTIONS, parse_shape
-from ncharness.bench.tables import GOALS, Row, Settings, Table, Target
-from ncharness.bench.timing import Errors, Floor
+from ncharness.bench.tables import GOALS, Settings, Table, TableRow, Target
+from ncharness.bench.timing import Floor
 from ncharness.cli.main import main
 from ncharness.kernels import ops
 
 TINY = Shape(240, 16, 6)
-WIDE = Shape(130, 40, 30)  # more classes than the 25 up to which torch.cdist takes exact differences
+MANY_CLASSES = Shape(130, 40, 30)  # more classes than the 25 up to which torch.cdist takes exact differences
 OURS = CONTENDERS[0]
 
 
@@ -35,14 +36,14 @@ linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="p
 # --- the ways ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [TINY, WIDE], ids=str)
+@pytest.mark.parametrize("shape", [TINY, MANY_CLASSES], ids=str)
 @pytest.mark.parametrize("way", CONTENDERS, ids=lambda way: way.name)
 def test_every_way_agrees_with_float64(way: Contender, shape: Shape) -> None:
     if reason := way.refusal(shape):
         pytest.skip(reason)
     x, y = timing.sample(shape)
-    true, answer = timing.truth(x, y, shape.C), way.run(x, y, shape.C)
-    assert timing.errors(answer, true).wrong == 0
+    true, answer = truth(x, y, shape.C), way.run(x, y, shape.C)
+    assert errors_of(answer, true).wrong == 0
     assert answer.cdnv == pytest.approx(true.cdnv, rel=1e-5)
     torch.testing.assert_close(answer.means.double(), true.means, rtol=1e-5, atol=1e-5)
     if answer.variance is None:
@@ -54,15 +55,15 @@ def test_every_way_agrees_with_float64(way: Contender, shape: Shape) -> None:
 @pytest.mark.parametrize("name", ["ours", "torch shift + chunks"])
 def test_the_shifted_ways_hold_at_an_offset_and_the_expanded_ones_do_not(name: str) -> None:
     x, y = timing.sample(TINY, offset=tables.OFFSET)
-    true = timing.truth(x, y, TINY.C)
+    true = truth(x, y, TINY.C)
     ways = {way.name: way for way in CONTENDERS}
-    assert timing.errors(ways[name].run(x, y, TINY.C), true).wrong == 0
-    assert timing.errors(ways["torch index_add"].run(x, y, TINY.C), true).wrong > 0.1
+    assert errors_of(ways[name].run(x, y, TINY.C), true).wrong == 0
+    assert errors_of(ways["torch index_add"].run(x, y, TINY.C), true).wrong > 0.1
 
 
 def test_the_float64_oracle_is_the_definition() -> None:
     x, y = timing.sample(TINY)
-    true = timing.truth(x, y, TINY.C)
+    true = truth(x, y, TINY.C)
     by_class = [x[y == c].double() for c in range(TINY.C)]
     means = [rows.mean(0) for rows in by_class]
     variances = [float(((rows - mean) ** 2).sum() / len(rows)) for rows, mean in zip(by_class, means, strict=True)]
@@ -80,13 +81,13 @@ def test_the_float64_oracle_is_the_definition() -> None:
 def test_a_tie_is_no_error() -> None:
     x = torch.tensor([[-1.0], [1.0], [3.0], [5.0], [1.5]])
     y = torch.tensor([0, 0, 1, 1, 1])
-    true = timing.truth(x, y, 2)  # means 0 and 9.5 / 3
+    true = truth(x, y, 2)  # means 0 and 9.5 / 3
     middle = true._replace(clear=torch.tensor([True, True, True, True, False]))
     answer = Answer(true.means, None, true.cdnv, true.nearest.clone())
     answer.nearest[4] = 1 - answer.nearest[4]
-    assert timing.errors(answer, true).wrong == pytest.approx(0.2)
-    assert timing.errors(answer, middle) == Errors(0.0, 0.0)
-    assert timing.errors(answer._replace(cdnv=float("nan")), true).cdnv == float("inf")
+    assert errors_of(answer, true).wrong == pytest.approx(0.2)
+    assert errors_of(answer, middle) == Errors(0.0, 0.0)
+    assert errors_of(answer._replace(cdnv=float("nan")), true).cdnv == float("inf")
 
 
 def test_the_labels_of_the_data_are_neither_trivial_nor_hopeless() -> None:
@@ -124,7 +125,7 @@ def test_every_way_is_tried_at_every_shape_that_has_a_goal() -> None:
 
 def test_a_refused_way_stands_in_the_table_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = replace(OURS, name="absent", package="no_such_package")
-    monkeypatch.setattr(timing, "extra_bytes", lambda *_, **__: 1_500_000)
+    monkeypatch.setattr(memory, "extra_bytes", lambda *_, **__: 1_500_000)
     settings = Settings(rounds=1, n_threads=1, shapes=(TINY,), ways=(OURS, absent))
     (table,) = sections.run(["kernels"], settings)
     printed = render.text(table)
@@ -137,8 +138,8 @@ def test_a_child_that_dies_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*_: object, **__: object) -> None:
         raise ChildProcessError("ended with exit code -9")
 
-    monkeypatch.setattr(timing, "extra_bytes", die)
-    row = sections.accuracy_and_memory(OURS, TINY, n_threads=1)
+    monkeypatch.setattr(memory, "extra_bytes", die)
+    row = comparison.accuracy_and_memory(OURS, TINY, n_threads=1)
     assert row.extra_bytes is None
     assert row.notes == ("ended with exit code -9",)
 
@@ -211,10 +212,10 @@ def test_threads_are_set_and_put_back() -> None:
 @linux
 def test_the_probe_sees_what_is_allocated_and_not_much_more() -> None:
     size, slack = 64 << 20, 1 << 20  # of the counters, see `peak_above`
-    peak = timing.peak_above(lambda: torch.ones(size // 4))
+    peak = memory.peak_above(lambda: torch.ones(size // 4))
     assert peak is not None
     assert size - slack < peak < size + 2 * slack
-    nothing = timing.peak_above(lambda: None)
+    nothing = memory.peak_above(lambda: None)
     assert nothing is not None
     assert nothing < slack
 
@@ -222,7 +223,7 @@ def test_the_probe_sees_what_is_allocated_and_not_much_more() -> None:
 @linux
 def test_a_way_is_measured_in_a_process_of_its_own() -> None:
     shape = Shape(40_000, 100, 4)  # 16 MB
-    extra = timing.extra_bytes(residuals, shape, n_threads=1)
+    extra = memory.extra_bytes(residuals, shape, n_threads=1)
     assert extra is not None
     assert 15_000_000 < extra < 18_000_000
 
@@ -233,7 +234,7 @@ def residuals(x: torch.Tensor, _y: torch.Tensor, _n_classes: int) -> torch.Tenso
 
 def test_a_process_that_ends_early_is_named() -> None:
     with pytest.raises(ChildProcessError, match="exit code 3"):
-        timing.in_fresh_process(sys.exit, 3)
+        memory.in_fresh_process(sys.exit, 3)
 
 
 # --- sections, targets and text ---------------------------------------------------------------------------------------
@@ -253,23 +254,23 @@ def test_ways_are_those_asked_for_and_ours() -> None:
     assert [way.name for way in sections.parse_ways("faiss, torch cdist")] == ["ours", "torch cdist", "faiss"]
     with pytest.raises(ValueError, match=r"--ways: expected some of ours, .*, got 'jax'"):
         sections.parse_ways("faiss,jax")
-    mine = Row(name="ours", over_floor=1.1, over_ours=1.0, extra_bytes=1)
-    targets = sections.kernel_targets(Shape(200_000, 512, 10), [mine], 2)
+    mine = TableRow(name="ours", over_floor=1.1, over_ours=1.0, extra_bytes=1)
+    targets = comparison.kernel_targets(Shape(200_000, 512, 10), [mine], 2)
     assert [target.met for target in targets] == [True, None, None, True]
 
 
 def test_targets_take_the_named_idiom_the_fastest_package_and_the_bound_of_memory() -> None:
     shape = Shape(200_000, 512, 10)
     ratios = {"torch cdist": 3.0, "torch index_add": 8.0, "numpy by class": 1.0, "faiss": 15.5, "kowalski": 40.0}
-    others = [Row(name=way.name, over_ours=ratios.get(way.name)) for way in CONTENDERS[1:]]
-    mine = Row(name="ours", over_floor=1.1, over_ours=1.0, extra_bytes=sections.memory_bound(shape, 2) // 2)
-    floors, idiom, package, memory = sections.kernel_targets(shape, [mine, *others], 2)
+    others = [TableRow(name=way.name, over_ours=ratios.get(way.name)) for way in CONTENDERS[1:]]
+    mine = TableRow(name="ours", over_floor=1.1, over_ours=1.0, extra_bytes=comparison.memory_bound(shape, 2) // 2)
+    floors, idiom, package, memory = comparison.kernel_targets(shape, [mine, *others], 2)
     assert (floors.value, floors.bound, floors.met) == (1.1, 1.2, True)
     assert (idiom.value, idiom.bound, idiom.met) == (8.0, 9, False)
     assert (package.value, package.bound, package.met) == (15.5, 15, True)
     assert memory.value == pytest.approx(0.5)
     assert memory.met
-    (memory,) = sections.kernel_targets(TINY, [replace(mine, extra_bytes=None), *others], 2)
+    (memory,) = comparison.kernel_targets(TINY, [replace(mine, extra_bytes=None), *others], 2)
     assert memory.met is None
 
 
@@ -285,7 +286,7 @@ def test_misses_are_as_plain_as_hits() -> None:
 
 
 def test_a_table_has_the_columns_that_rows_have_and_fits() -> None:
-    full = Row(
+    full = TableRow(
         name="torch moments",
         seconds=1.2345,
         over_floor=1234.5,
@@ -294,11 +295,11 @@ def test_a_table_has_the_columns_that_rows_have_and_fits() -> None:
         errors=Errors(0.0, 1.2e-8),
         offset_errors=Errors(0.931, float("inf")),
     )
-    printed = render.text(Table("kernels", "title", "caption", (full, Row(name="empty"))))
+    printed = render.text(Table("kernels", "title", "caption", (full, TableRow(name="empty"))))
     assert max(map(len, printed.splitlines())) <= 100
     row = next(line for line in printed.splitlines() if line.startswith("torch"))
     assert row.split()[2:] == ["1234", "1234", "12.35", "1234.6", "0", "93", "%", "1e-08", "inf"]
-    slim = render.text(Table("stream", "title", "caption", (Row(name="one read", seconds=0.00012345),)))
+    slim = render.text(Table("stream", "title", "caption", (TableRow(name="one read", seconds=0.00012345),)))
     assert slim.splitlines()[-1].split() == ["one", "read", "0.123"]
     assert "extra" not in slim
     assert "\x1b" not in slim
@@ -313,7 +314,7 @@ def test_a_section_gives_tables_with_times_and_ratios(
     monkeypatch.setattr(timing, "SIDE", 8)
     monkeypatch.setattr(timing, "_SAMPLE_SECONDS", 1e-6)
     monkeypatch.setattr(gc, "collect", lambda: 0)  # of all that the tests hold, for every table
-    monkeypatch.setattr(timing, "extra_bytes", lambda *_, **__: None)
+    monkeypatch.setattr(memory, "extra_bytes", lambda *_, **__: None)
     monkeypatch.delenv("NCHARNESS_DATA", raising=False)
     made = list(sections.run([section], Settings(rounds=1, n_threads=torch.get_num_threads(), quick=True)))
     assert made
@@ -333,7 +334,7 @@ def quiet_child(monkeypatch: pytest.MonkeyPatch) -> None:
     """No processes, no large products: these tests are about what is printed."""
     monkeypatch.setattr(timing, "SIDE", 8)
     monkeypatch.setattr(timing, "_SAMPLE_SECONDS", 1e-6)
-    monkeypatch.setattr(timing, "extra_bytes", lambda *_, **__: 1000)
+    monkeypatch.setattr(memory, "extra_bytes", lambda *_, **__: 1000)
 
 
 @pytest.mark.usefixtures("quiet_child")
@@ -360,7 +361,7 @@ def test_bench_prints_machine_table_and_targets_and_writes_json(
 
 
 def test_json_knows_no_infinity() -> None:
-    row = render.plain(Row(name="a", offset_errors=Errors(0.5, float("inf"))))
+    row = render.plain(TableRow(name="a", offset_errors=Errors(0.5, float("inf"))))
     assert row["offset_errors"] == {"wrong": 0.5, "cdnv": "inf"}
     assert row["errors"] is None
 
@@ -369,7 +370,7 @@ def test_json_knows_no_infinity() -> None:
 def test_ctrl_c_keeps_what_was_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = Table("kernels", "the first", "caption", (Row(name="ours", seconds=1.0),))
+    done = Table("kernels", "the first", "caption", (TableRow(name="ours", seconds=1.0),))
 
     def interrupted(*_: object) -> object:
         yield done
