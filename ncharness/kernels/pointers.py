@@ -1,11 +1,11 @@
-"""What the extension is told of tensors: addresses, codes and sizes. Every tensor must outlive the call it goes to."""
+"""Addresses, codes and sizes of tensors for the extension. Every tensor must outlive the call that it is passed to."""
 
 import torch
 from torch import Tensor
 
 from ncharness.kernels.arguments import FLOATS, LABELS
 
-CPU = torch.device("cpu")  # named, for the default device may be another
+CPU = torch.device("cpu")  # explicit, because the default device may be another
 _DTYPE_CODES = {dtype: code for code, dtype in enumerate(FLOATS)}  # csrc/class_stats.hpp: DType
 _LABEL_CODES = {dtype: code for code, dtype in enumerate(LABELS)}  # LabelType
 
@@ -25,7 +25,7 @@ def of_all(tensors: tuple[Tensor, Tensor, Tensor]) -> tuple[int, int, int]:
 
 
 def aligned(tensor: Tensor) -> Tensor:
-    """The tensor itself, or a copy where a view into a byte buffer does not lie on its element size."""
+    """Return the tensor, or a copy if its address is not a multiple of its element size (a view into a byte buffer)."""
     return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
 
 

@@ -64,9 +64,9 @@ def laid_out(rng: np.random.Generator, x: torch.Tensor) -> Any:
     """The same matrix in another memory layout, as a tensor or a numpy array."""
     layout = rng.choice(["plain", "padded", "steps", "transposed", "negative", "unaligned", "swapped", "read-only"])
     if layout == "padded":
-        wide = torch.full((x.shape[0], x.shape[1] + 5), torch.nan, dtype=x.dtype)
-        wide[:, 2:-3] = x
-        return wide[:, 2:-3]
+        padded = torch.full((x.shape[0], x.shape[1] + 5), torch.nan, dtype=x.dtype)
+        padded[:, 2:-3] = x
+        return padded[:, 2:-3]
     if layout == "steps":
         return x.repeat_interleave(2, dim=0)[::2] if rng.random() < 0.5 else x.repeat_interleave(2, dim=1)[:, ::2]
     if layout == "transposed":

@@ -25,7 +25,7 @@ SCORES |= dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), 1e-5)  #
 TIE = 1e-9  # squared distances closer than this share of their sum are a tie, which either class may win
 
 some = settings(max_examples=100, deadline=None, derandomize=True, database=None)
-wide, half = st.sampled_from([torch.float32, torch.float64]), st.sampled_from([torch.float16, torch.bfloat16])
+full, half = st.sampled_from([torch.float32, torch.float64]), st.sampled_from([torch.float16, torch.bfloat16])
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def tables(**fixed):
         "d": st.integers(1, 70) | st.sampled_from([127, 128, 129, 255, 256, 257, 300]),
         "n_classes": st.integers(1, 40),
         "skew": st.sampled_from(["even", "zipf", "one-row classes", "one class"]),
-        "dtype": wide | half,
+        "dtype": full | half,
         "label_dtype": st.sampled_from([torch.int64, torch.int32, torch.uint8]),
         "noise": st.sampled_from([1.0, 0.1, 0.02, 1e-3]),
         "outlier": st.booleans(),
@@ -117,14 +117,14 @@ def literals(draw):
     n, d, n_classes = draw(st.integers(1, 8)), draw(st.integers(1, 4)), draw(st.integers(1, 4))
     rows = draw(hnp.arrays(np.int64, (n, d), elements=st.integers(-8, 8)))
     return Literal(
-        rows, draw(st.lists(st.integers(0, n_classes - 1), min_size=n, max_size=n)), n_classes, draw(wide | half)
+        rows, draw(st.lists(st.integers(0, n_classes - 1), min_size=n, max_size=n)), n_classes, draw(full | half)
     )
 
 
-any_table = tables(dtype=wide, offset=st.sampled_from([0.0, 10.0, 1e4])) | tables(
+any_table = tables(dtype=full, offset=st.sampled_from([0.0, 10.0, 1e4])) | tables(
     dtype=half, offset=st.sampled_from([0.0, 10.0])
 )
-dyadic_tables = tables(dyadic=st.just(True), dtype=wide) | tables(dyadic=st.just(True), dtype=half) | literals()
+dyadic_tables = tables(dyadic=st.just(True), dtype=full) | tables(dyadic=st.just(True), dtype=half) | literals()
 small_dyadic_tables = tables(n=st.integers(1, 40), dyadic=st.just(True)) | literals()
 
 
