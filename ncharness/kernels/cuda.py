@@ -102,9 +102,8 @@ class Scorer:
         # A copy, because the caller may change the means later, and near ties are decided by comparing with them.
         self.means = means.detach().to(torch.float64, copy=True).resolve_neg().contiguous()
         self.gram = gram
-        self.centres: dict[
-            tuple[bool, int], Tensor
-        ] = {}  # by float64 features, and by stream, as no stream waits for another
+        # By whether features are float64, and by stream, because streams do not wait for each other.
+        self.centres: dict[tuple[bool, int], Tensor] = {}
 
     def __call__(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         n_classes, d = self.means.shape

@@ -1,8 +1,8 @@
 """Merging of class statistics, and the encoding of a label out of range in those of a CUDA device.
 
 The CUDA kernels cannot raise. If row i has the first label out of range, they set every count to -1 - i and every mean
-and scatter to NaN (csrc/cuda.hpp). Merging keeps such counts, and `first_bad_label` decodes them; no other Python module
-knows the encoding.
+and scatter to NaN (csrc/cuda.hpp). Merging keeps such counts, and `first_bad_label` decodes them. No other Python
+module knows the encoding.
 """
 
 import torch

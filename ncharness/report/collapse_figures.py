@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ncharness.report.style import MARKERS, Drawn, band, blank_panels, epoch_axis, layer_bar, shades
-from ncharness.report.traces import Array, Family, Groups, Trace, by, over_epochs, seeds
+from ncharness.report.traces import Family, FloatArray, Groups, Trace, by, over_epochs, seeds
 
 LABELS = {"ncc_error": "NCC accuracy", "cdnv": "CDNV"}
 BANDS = "bands: smallest to largest seed."
@@ -95,8 +95,8 @@ def _by_layer(
     return Drawn(title, caption, figure)
 
 
-def _last_layer(metric: str, split: str, trace: Trace) -> Array:
-    values: Array = trace.of(metric, split)[:, -1]
+def _last_layer(metric: str, split: str, trace: Trace) -> FloatArray:
+    values: FloatArray = trace.of(metric, split)[:, -1]
     return values
 
 
@@ -106,7 +106,7 @@ def _known(groups: Groups, metric: str, split: str) -> bool:
     return bool(ends) and all(np.isfinite(end).all() for end in ends)
 
 
-def _shown(metric: str, values: Array) -> Array:
+def _shown(metric: str, values: FloatArray) -> FloatArray:
     return 1.0 - values if metric == "ncc_error" else values
 
 

@@ -29,8 +29,8 @@ from ncharness.report.style import (
     shades,
 )
 from ncharness.report.traces import (
-    Array,
     Family,
+    FloatArray,
     Groups,
     Trace,
     by,
@@ -134,7 +134,7 @@ class Series(NamedTuple):
 
     label: str
     colour: Colour | str
-    profiles: Mapping[float, Sequence[Array]]
+    profiles: Mapping[float, Sequence[FloatArray]]
     over_epochs: bool = False
     dashed: bool = False
 

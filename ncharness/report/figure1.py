@@ -59,9 +59,9 @@ def write(runs: Iterable[Run], folder: Path, *, data: str, width: int | None = N
     learning rate 0, of an L that was not published, and with other capture points than the published figure has.
     """
     chosen = {run.config.key(): run for run in runs if _belongs(run) and run.training.data == data}
-    wide = [run for run in chosen.values() if width in (None, run.training.width)]
+    of_width = [run for run in chosen.values() if width in (None, run.training.width)]
     written = []
-    for family in group(traces(wide)):
+    for family in group(traces(of_width)):
         drawn = figure_one(family)
         assert drawn is not None  # as every run belongs
         config = family.traces[0].config

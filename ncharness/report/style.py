@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
-from ncharness.report.traces import Array
+from ncharness.report.traces import FloatArray
 
 Colour = tuple[float, float, float, float]
 GREY = "#8a8a8a"
@@ -68,7 +68,7 @@ def epoch_axis(ax: Axes, last: int) -> None:
     ax.minorticks_off()
 
 
-def band(ax: Axes, x: Sequence[float], values: Array, **line: Any) -> None:
+def band(ax: Axes, x: Sequence[float], values: FloatArray, **line: Any) -> None:
     """The mean over seeds (axis 0) as a line, smallest to largest seed as a band; NaN are left out."""
     known = np.ma.masked_invalid(values)
     ax.plot(x, known.mean(axis=0), **line)

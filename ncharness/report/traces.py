@@ -14,7 +14,7 @@ from ncharness.store.run import Run
 from ncharness.studies.study import Study
 from ncharness.training.config import RunConfig
 
-Array = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 Groups = Mapping[Any, Sequence["Trace"]]
 NEUTRAL: dict[str, Any] = {"seed": 0, "split": 0, "depth": 1, "noise": 0.0}
 """The fields in which the runs of one family differ, with the values that stand for any."""
@@ -29,13 +29,13 @@ class Trace:
     config: RunConfig
     point: str
     epochs: tuple[int, ...]
-    errors: Array  # (epochs, L): training NCC error of layers 1..L
-    accuracy: Array  # (epochs,): training accuracy of the network itself; NaN where it was not measured
-    others: Mapping[tuple[str, str], Array] = field(
+    errors: FloatArray  # (epochs, L): training NCC error of layers 1..L
+    accuracy: FloatArray  # (epochs,): training accuracy of the network itself; NaN where it was not measured
+    others: Mapping[tuple[str, str], FloatArray] = field(
         default_factory=dict
     )  # by (metric, split), as `errors`; NaN likewise
 
-    def of(self, metric: str, split: str) -> Array:
+    def of(self, metric: str, split: str) -> FloatArray:
         """(epochs, L): a metric of layers 1..L on a split; NaN where it was not measured."""
         nowhere = np.full_like(self.errors, math.nan)
         return self.errors if (metric, split) == ("ncc_error", "train") else self.others.get((metric, split), nowhere)
@@ -135,19 +135,19 @@ def seeds(groups: Iterable[Sequence[Trace]]) -> str:
     return f"n = {low}{'' if low == high else f' to {high}'} seed{'' if high == 1 else 's'}"
 
 
-def over_epochs(traces: Sequence[Trace], pick: Callable[[Trace], Array]) -> tuple[list[int], Array]:
+def over_epochs(traces: Sequence[Trace], pick: Callable[[Trace], FloatArray]) -> tuple[list[int], FloatArray]:
     """The epochs that all the traces have, and the picked array of each trace at them: (seeds, epochs, ...)."""
     epochs = sorted(set.intersection(*(set(trace.epochs) for trace in traces)))
     return epochs, np.array([pick(trace)[[trace.epochs.index(epoch) for epoch in epochs]] for trace in traces])
 
 
-def over_training(traces: Sequence[Trace]) -> dict[float, list[Array]]:
+def over_training(traces: Sequence[Trace]) -> dict[float, list[FloatArray]]:
     """By epoch, the errors of layers 1..L of every trace."""
     epochs, errors = over_epochs(traces, lambda trace: trace.errors)
     return {epoch: [*errors[:, i]] for i, epoch in enumerate(epochs)}
 
 
-def finals(groups: Groups) -> dict[float, list[Array]]:
+def finals(groups: Groups) -> dict[float, list[FloatArray]]:
     """By the field that the traces are grouped by, the last measured errors of layers 1..L of every trace."""
     return {x: [trace.errors[-1] for trace in traces] for x, traces in groups.items()}
 

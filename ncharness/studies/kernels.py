@@ -16,7 +16,7 @@ VERSION = 1
 SECONDS = {"gaussians": 0.02}
 
 
-def wide(inputs: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+def infinite_width_kernels(inputs: Tensor, activation: str) -> tuple[Tensor, Tensor]:
     """The NNGP and the tangent kernel (n, n) of inputs (n, d): E phi(u) phi(v), and that plus q E phi'(u) phi'(v).
 
     u and v are jointly normal with covariances q = x . x' / d.
@@ -47,7 +47,7 @@ def gaussians(
     inputs = centres[:, None] + spread * torch.randn(samples, dim, dtype=torch.float64)
     rows: list[Row] = []
     for activation in ("relu", "erf"):
-        gaussian, tangent = wide(inputs, activation)
+        gaussian, tangent = infinite_width_kernels(inputs, activation)
         for name, kernel in (("nngp", gaussian), ("ntk", tangent)):
             value = float(kernel_nc1(kernel, labels, 2))
             rows.append(Row(0, "network", "train", f"{activation}_{name}", value))

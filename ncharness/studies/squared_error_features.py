@@ -5,7 +5,7 @@ Tirer & Bruna, ICML 2022 (arXiv:2202.08087): min |W H + b 1^T - Y|^2 / (2 C n) +
 """
 
 import math
-from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from scipy.optimize import minimize_scalar
@@ -66,37 +66,12 @@ def minimum(
     for name, value, known in (("bias", bias, ("none", "trained")), ("further", further, ("none", "linear", "relu"))):
         if value not in known:
             raise ValueError(f"{name}: expected {', '.join(known)}, got {value!r}")
-    labels = torch.arange(classes).repeat_interleave(samples)
-    targets = functional.one_hot(labels, classes).double()
-    decays = [weight_decay / classes, feature_decay / (classes * samples)]
-    if further != "none":
-        decays.append(weight_decay / classes)
-    activations: dict[str, Callable[[Tensor], Tensor]] = {"linear": lambda x: x, "relu": torch.relu}
-
-    def last_features(features: Tensor, layer: Tensor) -> Tensor:
-        return features if further == "none" else activations[further](features @ layer.T)
-
-    def search() -> tuple[float, float, list[Tensor]]:
-        shapes = ((classes, dim), (classes * samples, dim), (dim, dim), (classes,))
-        weight, features, layer, offset = (torch.randn(*shape, dtype=torch.float64).mul_(0.3) for shape in shapes)
-        if bias == "none":
-            offset.zero_()
-        factors = [weight, features, *([layer] if further != "none" else [])]
-        variables = [*factors, *([offset] if bias == "trained" else [])]
-        for one in variables:
-            one.requires_grad_()
-
-        def objective() -> Tensor:
-            fitted = (last_features(features, layer) @ weight.T + offset - targets).square().sum()
-            squares = torch.stack([d * one.square().sum() for d, one in zip(decays, factors, strict=True)]).sum()
-            return fitted / (2 * classes * samples) + 0.5 * squares + 0.5 * bias_decay * offset.square().sum()
-
-        return *minimise(objective, variables), [one.detach() for one in (weight, features, layer, offset)]
-
-    found = sorted((search() for _ in range(starts)), key=lambda one: one[0])
+    model = _Model(classes, samples, dim, weight_decay, feature_decay, bias == "trained", bias_decay, further)
+    found = sorted((_search(model) for _ in range(starts)), key=lambda one: one[0])
     loss, gradient, (weight, features, layer, offset) = found[0]
-    least = least_squared_error(classes, samples, tuple(decays), free_bias=bias == "trained")
-    last, first = (class_stats(rows, labels, classes) for rows in (last_features(features, layer), features))
+    least = least_squared_error(classes, samples, tuple(model.decays), free_bias=model.bias)
+    labels = model.labels
+    last, first = (class_stats(rows, labels, classes) for rows in (model.last_features(features, layer), features))
     expected = (1 - math.sqrt(weight_decay * feature_decay)) * math.sqrt(weight_decay / feature_decay)
     return network_rows(
         loss=loss,
@@ -115,3 +90,54 @@ def minimum(
         bias_error=(offset - 1 / classes).abs().max(),
         size=math.sqrt(float(weight.square().sum() + features.square().sum())),
     )
+
+
+class _Model(NamedTuple):
+    """The settings of `minimum` that make the objective, and what follows from them."""
+
+    classes: int
+    samples: int
+    dim: int
+    weight_decay: float
+    feature_decay: float
+    bias: bool
+    bias_decay: float
+    further: str
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.arange(self.classes).repeat_interleave(self.samples)
+
+    @property
+    def decays(self) -> list[float]:
+        """The weight of half the squares of every factor: classifier, features, and the further layer if any."""
+        of_weights, of_features = self.weight_decay / self.classes, self.feature_decay / (self.classes * self.samples)
+        return [of_weights, of_features, *([of_weights] if self.further != "none" else [])]
+
+    def last_features(self, features: Tensor, layer: Tensor) -> Tensor:
+        """Return the features that the classifier takes."""
+        if self.further == "none":
+            return features
+        mapped = features @ layer.T
+        return torch.relu(mapped) if self.further == "relu" else mapped
+
+
+def _search(model: _Model) -> tuple[float, float, list[Tensor]]:
+    """Minimise from one random start. Returns loss, gradient, and classifier, features, further layer and bias."""
+    classes, samples, dim, decays = model.classes, model.samples, model.dim, model.decays
+    targets = functional.one_hot(model.labels, classes).double()
+    shapes = ((classes, dim), (classes * samples, dim), (dim, dim), (classes,))
+    weight, features, layer, offset = (torch.randn(*shape, dtype=torch.float64).mul_(0.3) for shape in shapes)
+    if not model.bias:
+        offset.zero_()
+    factors = [weight, features, *([layer] if model.further != "none" else [])]
+    variables = [*factors, *([offset] if model.bias else [])]
+    for one in variables:
+        one.requires_grad_()
+
+    def objective() -> Tensor:
+        fitted = (model.last_features(features, layer) @ weight.T + offset - targets).square().sum()
+        squares = torch.stack([d * one.square().sum() for d, one in zip(decays, factors, strict=True)]).sum()
+        return fitted / (2 * classes * samples) + 0.5 * squares + 0.5 * model.bias_decay * offset.square().sum()
+
+    return *minimise(objective, variables), [one.detach() for one in (weight, features, layer, offset)]

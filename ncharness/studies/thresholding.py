@@ -24,7 +24,7 @@ def soft(u: Tensor, threshold: float) -> Tensor:
     return torch.relu(u - threshold) - torch.relu(-u - threshold)
 
 
-def fisher(features: Tensor, labels: Tensor, classes: int) -> float:
+def fisher_ratio_of_units(features: Tensor, labels: Tensor, classes: int) -> float:
     """(1/C) tr(Sigma_W^-1 Sigma_B): large where classes are concentrated; features (n, p), Sigma_W of full rank."""
     means = class_stats(features, labels, classes).mean
     within = features - means[labels]
@@ -72,11 +72,11 @@ def mixture(
 
     train, test = drawn(), drawn()
     kinds = {"soft": lambda u: soft(u, threshold), "relu": torch.relu, "abs": torch.abs}
-    rows = network_rows(fisher_raw=fisher(train, labels, classes))
+    rows = network_rows(fisher_raw=fisher_ratio_of_units(train, labels, classes))
     rows += network_rows(split="test", accuracy_raw=linear_accuracy(train, labels, test, labels, classes))
     for name, kind in kinds.items():
         ours, theirs = (kind(x @ frame.T) @ (frame if back else torch.eye(atoms).double()) for x in (train, test))
         accuracy = linear_accuracy(ours, labels, theirs, labels, classes)
-        rows.append(Row(0, "network", "train", f"fisher_{name}", fisher(ours, labels, classes)))
+        rows.append(Row(0, "network", "train", f"fisher_{name}", fisher_ratio_of_units(ours, labels, classes)))
         rows.append(Row(0, "network", "test", f"accuracy_{name}", accuracy))
     return rows

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncharness.kernels import cpu, ops, reference
+from ncharness.kernels import cpu, distances, ops, reference
 
 LEVELS = cpu._core.levels() if cpu._core else []
 NARROW = (torch.float32, torch.float16, torch.bfloat16)
@@ -47,7 +47,7 @@ class Passes(NamedTuple):
 def passes(request, monkeypatch):
     """The ops of one implementation."""
     if request.param == "reference":
-        monkeypatch.setattr(reference, "_CHUNK_ELEMENTS", 30_000)  # several chunks already at these sizes
+        monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", 30_000)  # several chunks already at these sizes
         before = torch.get_num_threads()
         torch.set_num_threads(1)  # more would wait for each other at these sizes
         yield Passes(*(functools.partial(getattr(ops, name), kernels=reference) for name in Passes._fields))
