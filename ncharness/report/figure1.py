@@ -1,4 +1,4 @@
-"""Figure 1 of arXiv:2202.09028 from runs of one's own, with the published levels at its edge."""
+"""Figure 1 of arXiv:2202.09028 drawn from the user's runs, with the published levels at its right edge."""
 
 import re
 import textwrap
@@ -17,10 +17,10 @@ from ncharness.training.config import RunConfig
 
 
 def figure_one(family: Family) -> Drawn | None:
-    """Train NCC accuracy of every layer over epochs, a panel for each published L, clean labels.
+    """Draw train NCC accuracy of every layer over epochs, a panel for each published L, clean labels.
 
-    Its first line says at which scale the runs are; triangles at the right edge are the published levels of the same
-    layers, black the network's. None where the family has no run of a published L.
+    The first line states the scale of the runs. Triangles at the right edge are the published levels of the same
+    layers, the black one that of the network. Returns None if the family has no run of a published L.
     """
     groups = {L: traces for L, traces in by(family.traces, "depth", noise=0.0).items() if L in READINGS}
     if not groups:
@@ -53,10 +53,10 @@ def figure_one(family: Family) -> Drawn | None:
 
 
 def write(runs: Iterable[Run], folder: Path, *, data: str, width: int | None = None) -> list[Path]:
-    """Figure 1 as PNG and SVG and its table as Markdown, for every family of CONV runs of a data set.
+    """Write Figure 1 as PNG and SVG and its table as Markdown, for every family of CONV runs of a data set.
 
-    Returns what was written, a family's three files one after the other. Left out are runs with label noise, at
-    learning rate 0, of an L that was not published, and with other capture points than the published figure has.
+    Returns the paths of the files, three for each family. Runs are left out if they have label noise, learning rate 0,
+    an L that was not published, or other capture points than the published figure.
     """
     chosen = {run.config.key(): run for run in runs if _belongs(run) and run.training.data == data}
     of_width = [run for run in chosen.values() if width in (None, run.training.width)]

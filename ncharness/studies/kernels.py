@@ -17,9 +17,10 @@ SECONDS = {"gaussians": 0.02}
 
 
 def infinite_width_kernels(inputs: Tensor, activation: str) -> tuple[Tensor, Tensor]:
-    """The NNGP and the tangent kernel (n, n) of inputs (n, d): E phi(u) phi(v), and that plus q E phi'(u) phi'(v).
+    """Return the NNGP kernel and the neural tangent kernel, both (n, n), of inputs (n, d).
 
-    u and v are jointly normal with covariances q = x . x' / d.
+    They are E phi(u) phi(v), and the same plus q E phi'(u) phi'(v). u and v are jointly normal with covariances
+    q = x . x' / d.
     """
     q = inputs @ inputs.T / inputs.shape[1]
     own = q.diagonal()
@@ -41,7 +42,10 @@ def infinite_width_kernels(inputs: Tensor, activation: str) -> tuple[Tensor, Ten
 def gaussians(
     *, dim: int = 8, samples: int = 128, first: float = -2.0, second: float = 2.0, spread: float = 0.5
 ) -> list[Row]:
-    """NC1 (trace form) of every kernel on two Gaussian classes of `samples` in all, about first * 1 and second * 1."""
+    """Measure NC1 (trace form) of every kernel on two Gaussian classes with means first * 1 and second * 1.
+
+    `samples` is the number in both classes together.
+    """
     labels = torch.arange(samples) % 2
     centres = torch.tensor([first, second], dtype=torch.float64)[labels]
     inputs = centres[:, None] + spread * torch.randn(samples, dim, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Unconstrained features under squared error, with a bias or a further layer to choose, in float64.
+"""Unconstrained features under squared error, optionally with a bias or a further layer, in float64.
 
 Tirer & Bruna, ICML 2022 (arXiv:2202.08087): min |W H + b 1^T - Y|^2 / (2 C n) + (lambda_W / 2 C) |W|^2
 + (lambda_H / 2 C n) |H|^2, Y one-hot; with a further layer W W_1 H in place of W H, and (lambda_W / 2 C) |W_1|^2.
@@ -24,10 +24,10 @@ SECONDS = {"minimum": 1.0}  # 10 with eight starts and a further ReLU layer
 
 
 def least_squared_error(classes: int, samples: int, decays: tuple[float, ...], *, free_bias: bool = False) -> float:
-    """The least objective of a product of len(decays) factors with half of these decays on their squares.
+    """Return the least objective of a product of len(decays) factors with half of these decays on their squares.
 
-    The labels have C singular values sqrt(n), one fewer where a free bias takes the mean off; the squares of m factors
-    of a singular value s are worth at least (m / 2) (product of the decays)^(1/m) s^(2/m).
+    The labels have C singular values sqrt(n), or one fewer if a free bias removes the mean. The squares of m factors of
+    a singular value s cost at least (m / 2) (product of the decays)^(1/m) s^(2/m).
     """
     m, target = len(decays), math.sqrt(samples)
     price = 0.5 * m * math.prod(decays) ** (1 / m)
@@ -36,7 +36,8 @@ def least_squared_error(classes: int, samples: int, decays: tuple[float, ...], *
         paid: float = (target - value) ** 2 / (2 * classes * samples) + price * value ** (2 / m)
         return paid
 
-    # Between 0 and the target lie at most one maximum, near 0, and one minimum, above a half of the target if any pays.
+    # Between 0 and the target there is at most one maximum, near 0, and one minimum. If any positive value is better
+    # than 0, the minimum is above half of the target.
     found = minimize_scalar(
         cost, bounds=(target / 3 if m > 2 else 0.0, target), method="bounded", options={"xatol": 1e-12}
     )
@@ -55,13 +56,14 @@ def minimum(
     further: str = "none",
     starts: int = 1,
 ) -> list[Row]:
-    """The best of `starts` minimisers from random starts. `bias`: none or trained, `bias_decay` / 2 on its squares.
+    """Minimise from `starts` random starts and return the best of the minimisers.
 
-    `further`: none, linear or relu, the activation of a further layer; the features that the classifier takes then come
-    after it, and those before are `first`. `gap` is against the least objective where one is known (no bias, or one
-    without decay), `reached` the share of starts that end within 1e-7 of the best; `norm_error` is that of the squared
-    norms of the class means of the model without bias and further layer, relative to (1 - c) sqrt(lambda_W / lambda_H),
-    c = sqrt(lambda_W lambda_H).
+    `bias` is none or trained, with `bias_decay` / 2 on its squares. `further` is none, linear or relu, the activation
+    of a further layer: the classifier then takes the features after it, and those before it are called `first`. `gap`
+    is the difference to the least objective, which is known without a bias or for one without decay. `reached` is the
+    fraction of starts that end within 1e-7 of the best. `norm_error` is the error of the squared norms of the class
+    means relative to (1 - c) sqrt(lambda_W / lambda_H), c = sqrt(lambda_W lambda_H), which holds without bias and
+    further layer.
     """
     for name, value, known in (("bias", bias, ("none", "trained")), ("further", further, ("none", "linear", "relu"))):
         if value not in known:
@@ -93,7 +95,7 @@ def minimum(
 
 
 class _Model(NamedTuple):
-    """The settings of `minimum` that make the objective, and what follows from them."""
+    """Settings of `minimum` that define the objective."""
 
     classes: int
     samples: int
@@ -110,12 +112,12 @@ class _Model(NamedTuple):
 
     @property
     def decays(self) -> list[float]:
-        """The weight of half the squares of every factor: classifier, features, and the further layer if any."""
+        """Decays on half the squares of every factor: classifier, features, and the further layer if there is one."""
         of_weights, of_features = self.weight_decay / self.classes, self.feature_decay / (self.classes * self.samples)
         return [of_weights, of_features, *([of_weights] if self.further != "none" else [])]
 
     def last_features(self, features: Tensor, layer: Tensor) -> Tensor:
-        """Return the features that the classifier takes."""
+        """Return the input of the classifier."""
         if self.further == "none":
             return features
         mapped = features @ layer.T
