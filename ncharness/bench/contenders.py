@@ -168,7 +168,7 @@ def numpy_by_class(x: Tensor, y: Tensor, n_classes: int) -> Answer:
     nearest = (sq_norm - 2 * (features @ means.T)).argmin(axis=1)
     sq_distance = sq_norm[:, None] + sq_norm - 2 * (means @ means.T)
     i, j = np.triu_indices(n_classes, k=1)
-    with np.errstate(divide="ignore", invalid="ignore"):  # what cancellation leaves of a distance may be 0
+    with np.errstate(divide="ignore", invalid="ignore"):  # a distance may cancel to 0
         cdnv = float(((variance[i] + variance[j]) / (2 * sq_distance[i, j])).mean())
     return Answer(torch.from_numpy(means), torch.from_numpy(variance), cdnv, torch.from_numpy(nearest))
 

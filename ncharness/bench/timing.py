@@ -21,7 +21,7 @@ SEPARATION = 6.0
 SIDE = 2048
 """Side of the square GEMM that gives the machine's rate."""
 _SAMPLE_SECONDS = 0.02  # calls shorter than this are repeated and timed together
-_SETTLE_SECONDS = 0.01  # the threads of one library spin for a while after their work: the next call is not to pay
+_SETTLE_SECONDS = 0.01  # threads of one library spin after their work, which would slow the next call
 _BUDGET_SECONDS, _BUDGET_ROUNDS = 20.0, 3  # a call that has used up both skips the remaining rounds
 
 

@@ -30,7 +30,7 @@ def figure_one(family: Family) -> Drawn | None:
         figure, axes = blank_panels(len(groups), "epoch", "train NCC accuracy")
         lines = textwrap.wrap(label, 84)
         figure.suptitle("\n".join(lines), fontsize=7.5, x=0.02, ha="left")
-        figure.set_figheight(figure.get_figheight() + 0.6 + 0.13 * len(lines))  # for it and the layers' key
+        figure.set_figheight(figure.get_figheight() + 0.6 + 0.13 * len(lines))  # for title and key
         colours = layer_bar(figure, axes, max(groups))
         for ax, (L, traces) in zip(axes, groups.items(), strict=True):
             epochs, errors = over_epochs(traces, lambda trace: trace.errors)
@@ -63,7 +63,7 @@ def write(runs: Iterable[Run], folder: Path, *, data: str, width: int | None = N
     written = []
     for family in group(traces(of_width)):
         drawn = figure_one(family)
-        assert drawn is not None  # as every run belongs
+        assert drawn is not None  # because every run was selected by _belongs
         config = family.traces[0].config
         key = config.replace(depth=1, seed=0).key()
         name = re.sub(r"[^\w.]+", "-", f"figure1-H{config.width}-{Path(data).name}-{key}")

@@ -180,7 +180,7 @@ def _test(row: ClaimRow, runs: Mapping[str, Run]) -> Html:
         else "-",
     }
     listed = [_tag("div", [_tag("dt", name), _tag("dd", content)]) for name, content in facts.items()]
-    about = [_tag("p", row.statement)] if row.control else []  # what the control is; a test has its claim's
+    about = [_tag("p", row.statement)] if row.control else []  # of the control; that of a test is its claim's
     content = [_tag("h4", [title, " ", _badge(row)]), *about, _tag("p", row.reason), _strip(row), _tag("dl", listed)]
     return _tag("section", content, class_="control" if row.control else "test")
 
@@ -251,7 +251,7 @@ def _svg(figure: Figure, prefix: str, words: str) -> Html:
     view = re.search(r'viewBox="[^"]*"', svg)
     label = html.escape(words)
     opening = f'<svg role="img" aria-label="{label}" {view.group() if view else ""}>'
-    svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)  # a template would read backslashes in it
+    svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)  # in a template string, backslashes would be escapes
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # it would style the whole page
     return Html(re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg))
 

@@ -1,4 +1,4 @@
-"""Every way of measuring neural collapse at every shape: `pytest tests/bench/bench_kernels.py`, a few minutes.
+"""Benchmark of every implementation at every shape: `pytest tests/bench/bench_kernels.py`, a few minutes.
 
 An eighth of the rows of `ncharness bench`. pytest-benchmark groups by shape; after its tables come those of `ncharness
 bench` with the ratio to the floor, extra memory and errors, which `--benchmark-json` keeps as extra_info.
@@ -23,7 +23,7 @@ PRODUCTS = 5  # times that the machine's rate is taken a shape
 
 @dataclass
 class Matrix:
-    """The data of a shape, its floor, and what the tests found on it."""
+    """Data of a shape, its floor, and the results of the tests on it."""
 
     shape: Shape
     x: torch.Tensor
@@ -37,7 +37,7 @@ class Matrix:
 
 @pytest.fixture(scope="session")
 def tables(request: pytest.FixtureRequest) -> list[Table]:
-    """Filled by the tests, printed when all is done."""
+    """Tables that the tests fill; they are printed at the end."""
     found: list[Table] = []
 
     class Summary:

@@ -1,4 +1,4 @@
-"""The benchmark of the CUDA kernels, on the CPU and tiny: what it tells, not how fast; and what it refuses."""
+"""Benchmark of the CUDA kernels, run on the CPU at tiny shapes: its tables, and the arguments that it refuses."""
 
 import json
 import math

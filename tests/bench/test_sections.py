@@ -1,4 +1,4 @@
-"""The benchmark's own machinery: ways that agree, a floor that is one, memory that is seen, tables that say it."""
+"""Benchmark machinery: agreement of the implementations, the floor, times, memory, tables and the command."""
 
 import gc
 import json
@@ -26,7 +26,7 @@ OURS = CONTENDERS[0]
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No times are judged here."""
+    """Shorten the pauses, because no times are judged here."""
     monkeypatch.setattr(timing, "_SETTLE_SECONDS", 0.0)
 
 
@@ -331,7 +331,7 @@ def test_a_section_gives_tables_with_times_and_ratios(
 
 @pytest.fixture
 def quiet_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No processes, no large products: these tests are about what is printed."""
+    """Avoid processes and large GEMMs in tests of the output."""
     monkeypatch.setattr(timing, "SIDE", 8)
     monkeypatch.setattr(timing, "_SAMPLE_SECONDS", 1e-6)
     monkeypatch.setattr(memory, "extra_bytes", lambda *_, **__: 1000)

@@ -1,4 +1,4 @@
-"""What comes in from outside: any layout of the matrix, hostile calls, torch's own checks, no extension at all."""
+"""Arguments from outside: any layout of the matrix, hostile calls, torch's own checks, a missing extension."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def example(n, d, n_classes, *, dtype=torch.float32, seed=0):
-    """Rows around random class centres; from three classes on, class 1 has no rows."""
+    """Draw rows around random class centres; from three classes on, class 1 has no rows."""
     rng = np.random.default_rng([seed, n, d, n_classes])
     y = rng.integers(0, n_classes, n)
     y[(y == 1) & (n_classes > 2)] = 0
@@ -30,7 +30,7 @@ def example(n, d, n_classes, *, dtype=torch.float32, seed=0):
 
 
 def assert_equal_bits(got, expected):
-    """Two measurements agree bit for bit."""
+    """Check that two measurements agree bit for bit."""
     for name in ("nearest", "labels", "gram", "directional"):
         ours, theirs = getattr(got, name), getattr(expected, name)
         assert (ours is None) == (theirs is None), name
@@ -332,7 +332,7 @@ def test_compiled_without_a_graph_break_everything_equals_eager():
 
 
 class Watch(TorchDispatchMode):
-    """Notes the name of every op that is called."""
+    """Records the name of every op that is called."""
 
     def __init__(self):
         super().__init__()

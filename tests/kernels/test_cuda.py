@@ -1,4 +1,4 @@
-"""The kernels on a CUDA device; `pytest -m gpu` runs these alone. tests/test_emulation.py runs the code elsewhere."""
+"""Kernels on a CUDA device; `pytest -m gpu` runs only these. test_emulation.py runs the code on the CPU."""
 
 import os
 import shutil
@@ -50,7 +50,7 @@ def on_cpu(tensors):
 
 
 def assert_agree(got, expected, *, float64, clear):
-    """Count, mean, scatter, nearest, gram, directional against the reference; labels where they are clear."""
+    """Compare count, mean, scatter, nearest, gram, directional with the reference; labels only for clear rows."""
     got, expected = on_cpu(got), on_cpu(expected)
     assert torch.equal(got[0], expected[0])
     largest = float(expected[1].nan_to_num().abs().max())
@@ -63,7 +63,7 @@ def assert_agree(got, expected, *, float64, clear):
 
 
 def clear_rows(x, means):
-    """Rows whose two nearest distances differ by more than 1e-5 of them, or which have no second."""
+    """Return the rows whose two smallest distances differ by more than 1e-5 of them, or which have only one."""
     if len(means) < 2:
         return torch.ones(len(x), dtype=torch.bool)
     shift = means.nanmean(dim=0)

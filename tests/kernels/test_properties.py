@@ -33,7 +33,7 @@ full, half = st.sampled_from([torch.float32, torch.float64]), st.sampled_from([t
 
 @dataclass(frozen=True)
 class Table:
-    """A feature matrix by its parameters, which is how a failing example prints."""
+    """Feature matrix described by its parameters, which are printed for a failing example."""
 
     seed: int
     n: int
@@ -76,7 +76,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Literal:
-    """A few rows of small whole numbers, which shrink."""
+    """Draw a few rows of small integers, which hypothesis can shrink."""
 
     rows: np.ndarray
     classes: list[int]
@@ -133,7 +133,7 @@ def measured(table):
 
 
 def contested(table, stats, n=50):
-    """Rows a hair's breadth off half way between two class means: float32 alone could not tell the nearer one."""
+    """Return rows very near the midpoint of two class means: float32 alone could not find the nearer one."""
     rng, filled = table.rng, stats.count.nonzero()[:, 0]
     one, other = (stats.mean[filled[rng.integers(0, len(filled), n)]] for _ in range(2))
     side = torch.from_numpy(rng.choice([-1.0, 1.0], (n, 1)) * 10 ** rng.uniform(-8, -2, (n, 1)))
@@ -165,7 +165,7 @@ def assert_equal_bits(got, expected):
 
 
 def assert_same_nearest(x, mean, got, expected):
-    """The same classes, except where the distances to the two tie."""
+    """Check for the same classes, except where the distances to both tie."""
     assert (got >= 0).all()
     differ = got != expected
     x, ours, theirs = x[differ].double(), mean[got[differ]], mean[expected[differ]]
@@ -174,9 +174,11 @@ def assert_same_nearest(x, mean, got, expected):
 
 
 def assert_same_stats(got, expected, *, classes=None, mean=lambda rows: rows, moved=0.0):
-    """The statistics of the same rows: `got` may number its classes otherwise (`classes`) and have means that `mean`
-    takes back. `moved` is the share of its size by which a row, or the mean of a part, was rounded on the way.
-    Returns what the mean (as a vector) and the variance of each class may be off by.
+    """Check that both are statistics of the same rows, up to a transformation.
+
+    `got` may number its classes differently (`classes`), and `mean` maps its means back. `moved` is the relative
+    rounding of a row, or of the mean of a part, in the transformation. Returns the tolerances of the mean (as a vector)
+    and the variance of each class.
     """
     filled = expected.count > 0
     classes = torch.arange(len(filled)) if classes is None else classes
@@ -196,9 +198,9 @@ def assert_same_stats(got, expected, *, classes=None, mean=lambda rows: rows, mo
 
 
 def assert_same_measurement(got, expected, dtype, *, classes=None, **frame):
-    """As `assert_same_stats`, and so for the Gram, the directional sums, and all that is made of them.
+    """Check like `assert_same_stats`, and also the Gram, the directional sums, and all metrics of them.
 
-    `nearest` and `count`, which not every symmetry leaves alone, are the test's own business.
+    `nearest` and `count`, which some symmetries change, must be checked by the test itself.
     """
     classes = torch.arange(expected.stats.n_classes) if classes is None else classes
     drift, slack = assert_same_stats(got.stats, expected.stats, classes=classes, **frame)

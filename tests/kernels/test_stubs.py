@@ -1,4 +1,4 @@
-"""The stub of the extension against the extension itself and against the bindings' sources."""
+"""Stub of the extension against the extension itself and against the bindings' sources."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ SOURCES = ROOT / "csrc"
 
 
 def stubs() -> dict[str, int]:
-    """The number of positional parameters of every function in the stub; of a class, those of its constructor."""
+    """Count the positional parameters of every function in the stub, and of the constructor of a class."""
     found = {}
     for node in ast.parse(STUB.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef):
@@ -27,7 +27,7 @@ def stubs() -> dict[str, int]:
 
 
 def parameters(text: str) -> int:
-    """The number of parameters in a parameter list, in which brackets may hold commas."""
+    """Count the parameters in a parameter list, in which brackets may hold commas."""
     text = re.sub(r"\s", "", text)
     while (inner := re.sub(r"<[^<>]*>|\[[^\[\]]*\]|\([^()]*\)", "", text)) != text:
         text = inner
@@ -35,7 +35,7 @@ def parameters(text: str) -> int:
 
 
 def defined(path: Path) -> dict[str, int]:
-    """The number of parameters of everything that a file of bindings defines."""
+    """Count the parameters of everything that a file of bindings defines."""
     source = re.sub(r"//[^\n]*", "", path.read_text(encoding="utf-8"))
     headers = [header.read_text(encoding="utf-8") for header in sorted(SOURCES.glob("*.hpp"))]
 
@@ -67,7 +67,7 @@ def test_the_functions_for_cuda_devices_are_named_so() -> None:
 
 @pytest.mark.skipif(cpu._core is None, reason="the native extension could not be imported")
 def test_the_stub_has_what_the_extension_exports() -> None:
-    """A build without nvcc lacks the functions for CUDA devices, and has all others."""
+    """Check that only a build without nvcc lacks the functions for CUDA devices."""
     exported = {}
     for name in dir(cpu._core):
         if not name.startswith("_"):

@@ -1,4 +1,4 @@
-"""The published numbers of Figure 1, what runs are compared by, and the figure drawn of them."""
+"""Published numbers of Figure 1, the comparison of runs with them, and the figure."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ BASE = RunConfig(arch="conv", width=400, data="cifar10", epochs=500, measurement
 
 
 def accuracy(config, layer, epoch):
-    """Its own for every L, layer, seed and epoch; layer 0 is the network."""
+    """Return a number that differs for every L, layer, seed and epoch; layer 0 is the network."""
     return (0.1 if epoch == 0 else 0.5) + 0.01 * layer + 0.001 * config.depth + 0.02 * config.seed
 
 

@@ -62,7 +62,7 @@ WIDTHS = (390, 1280)
 
 
 def halving_run(config, *, error=0.01):
-    """A run whose NCC error halves from layer to layer, and over the epochs down to that."""
+    """Return a run whose NCC error halves from layer to layer, and over the epochs down to that."""
     errors = [
         Row(epoch, f"block{layer:02d}.pre_bn", "train", "ncc_error", 0.75 * 0.5 ** (layer * epoch / config.epochs))
         for epoch in config.measured_epochs()
@@ -78,7 +78,7 @@ ROWS = ordered([dataclasses.replace(ROW, runs=[run.config.key() for run in RUNS]
 
 
 class Document(HTMLParser):
-    """Elements, attributes and text of a page; closing tags are checked against their opening ones."""
+    """Parser of elements, attributes and text of a page; closing tags are checked against their opening ones."""
 
     def __init__(self, text):
         super().__init__()
@@ -246,7 +246,7 @@ def test_rows_are_put_in_order_by_the_report(tmp_path):
 
 
 def strip(row):
-    """Attributes of the parts of the strip of a row, by class."""
+    """Return the attributes of the parts of the strip of a row, by class."""
     (svg,) = re.findall(r'<svg class="strip".*?</svg>', page([row], []))
     return {part: re.findall(rf'class="{part}" ([^>]*)/>', svg) for part in ("holds", "seed", "interval")} | {
         "all": svg
@@ -307,7 +307,7 @@ addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def measured(whole, tmp_path_factory):
-    """What a browser makes of the page in frames of the widths: windows have a least width, frames have none."""
+    """Measure the page in a browser, in frames of these widths: windows have a least width, frames have none."""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = next((path for path in map(shutil.which, names) if path), None)
     if browser is None:

@@ -1,4 +1,4 @@
-"""Runs through executors: what may be lost on the way, and what a person is told of it."""
+"""Training through executors: lost workers, retries, and the events that are sent."""
 
 import importlib
 import multiprocessing
@@ -38,7 +38,7 @@ def config() -> RunConfig:
 
 
 class Worker:
-    """An executor that calls a function of its own at once; what it returns or raises is in the future."""
+    """Executor that calls a function of its own at once; the future holds its result or exception."""
 
     def __init__(self, work: Callable[..., Any] = train_runs) -> None:
         self.work = work
@@ -57,14 +57,14 @@ class Worker:
 
 
 class KilledError(Exception):
-    """Ends a training as a kill would, with a second line."""
+    """Ends a training like a kill, with a second line."""
 
     def __str__(self) -> str:
         return "by hand\nand more"
 
 
 def killed_at(*epochs: int) -> Callable[..., WorkerResult]:
-    """Trains, but the first call is killed at the first of these epochs, the second at the second, and so on."""
+    """Train, but kill the first call at the first of these epochs, the second at the second, and so on."""
     ahead = list(epochs)
 
     def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> WorkerResult:
@@ -234,7 +234,7 @@ def test_a_result_of_another_version_is_one_clear_line(config: RunConfig, tmp_pa
 
 
 class Waiting(Worker):
-    """An executor whose futures end when the test says so."""
+    """Executor whose futures end at the test's command."""
 
     def submit(self, _: Callable[..., Any], /, *arguments: Any) -> "Future[Any]":
         self.submitted.append(arguments)
@@ -244,7 +244,7 @@ class Waiting(Worker):
 
 
 def test_progress_is_read_from_the_store(config: RunConfig, tmp_path: Path) -> None:
-    """While the worker is silent, another hand trains its run, between two looks to the next of these epochs."""
+    """Train the run elsewhere while the worker is silent: between two polls to the next of these epochs."""
     store, events, stops = Store(tmp_path), list[Event](), iter([1, None, 2, 4])
 
     class Silent(Future[Any]):
@@ -488,7 +488,7 @@ def test_a_pool_that_breaks_is_made_again(config: RunConfig, tmp_path: Path) -> 
 
 
 def stop(pid: int) -> None:
-    """Halts a process, so that what it has written is what it will ever have."""
+    """Stop a process, so that it writes nothing more."""
     os.kill(pid, signal.SIGSTOP)
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         time.sleep(0.001)

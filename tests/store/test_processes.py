@@ -1,4 +1,4 @@
-"""Runs side by side: each once, whoever else is at work, and nothing lost when something ends early."""
+"""Training in parallel: each run once, with any number of processes, and nothing lost when one ends early."""
 
 import importlib
 import multiprocessing
@@ -174,7 +174,7 @@ def test_there_is_at_least_one_processor() -> None:
 
 
 class Pipe:
-    """What a worker tells."""
+    """Return the events that a worker sends."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

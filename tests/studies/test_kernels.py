@@ -1,4 +1,4 @@
-"""Kernels in closed form against networks of very many neurons, and frames against their definitions."""
+"""Kernels in closed form against networks of large width, and frames against their definitions."""
 
 import pytest
 import torch
