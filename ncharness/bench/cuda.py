@@ -27,7 +27,7 @@ from ncharness.training import networks
 
 L2_CACHE = 128 << 20
 """Bytes that no device's L2 cache exceeds: the copies of the input together exceed it."""
-PARTS = 3
+SPLIT_GEMMS = 3
 """GEMMs in bfloat16 that replace one in float32; with up to 32 classes there is one, in float32."""
 SIDE = 8192
 """Side of the square GEMM that gives the rate."""
@@ -86,15 +86,15 @@ def run(settings: Settings, device: torch.device) -> Iterator[Table]:
     yield from together(settings, device)
 
 
-def ours(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, ...]:
+def ours_on_device(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, ...]:
     """Enqueue both passes and the CDNV, without waiting for the device."""
     found: tuple[Tensor, ...] = torch.ops.ncharness.measure(x, y, n_classes, False)
     return *found, torch.ops.ncharness.cdnv(*found[:3])
 
 
 def our_answer(x: Tensor, y: Tensor, n_classes: int) -> Answer:
-    """Return the results of `ours` as a contender's answer."""
-    count, mean, scatter, nearest, _, _, cdnv = ours(x, y, n_classes)
+    """Return the results of `ours_on_device` as a contender's answer."""
+    count, mean, scatter, nearest, _, _, cdnv = ours_on_device(x, y, n_classes)
     return Answer(mean, scatter / count, float(cdnv), nearest)
 
 
@@ -136,7 +136,7 @@ def kernel_table(settings: Settings, shape: Shape, goal: DeviceGoal, device: tor
     }
     calls, notes = _calls(inputs, y, shape, goal)
     times = _times(settings, f"{shape}", {**floor_calls, **calls}, device)
-    parts = PARTS if shape.C > 32 else 1
+    parts = SPLIT_GEMMS if shape.C > 32 else 1
     floors = [
         Floor(read, 2.0 * shape.n * shape.d * shape.C * parts, 2.0 * float(len(square)) ** 3 / product)
         for read, product in zip(times["read"], times["product"], strict=True)
@@ -172,7 +172,9 @@ def _square_of_rate(shape: Shape, device: torch.device) -> Tensor:
 
 def _calls(inputs: Sequence[Tensor], y: Tensor, shape: Shape, goal: DeviceGoal) -> tuple[Calls, dict[str, str]]:
     """Return the calls of every implementation, and the reasons for those that are not timed."""
-    calls: dict[str, list[Callable[[], object]]] = {"ours": [partial(ours, matrix, y, shape.C) for matrix in inputs]}
+    calls: dict[str, list[Callable[[], object]]] = {
+        "ours": [partial(ours_on_device, matrix, y, shape.C) for matrix in inputs]
+    }
     notes: dict[str, str] = {}
     if y.device.type == "cuda":
         calls["ours, a CUDA graph"] = [_graph(matrix, y, shape.C) for matrix in inputs]
@@ -220,11 +222,11 @@ def _read(x: Tensor) -> Tensor:
 
 
 def _graph(x: Tensor, y: Tensor, n_classes: int) -> Callable[[], object]:
-    ours(x, y, n_classes)
+    ours_on_device(x, y, n_classes)
     torch.cuda.synchronize(x.device)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        ours(x, y, n_classes)
+        ours_on_device(x, y, n_classes)
     return graph.replay
 
 

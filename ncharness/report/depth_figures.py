@@ -41,7 +41,7 @@ from ncharness.report.traces import (
     over_training,
     seeds,
     summary,
-    traces,
+    traces_of,
 )
 from ncharness.store.run import Run
 
@@ -55,7 +55,7 @@ def figures(runs: Iterable[Run], *, eps: Sequence[float] = EPS_SWEEP) -> list[Dr
     The runs of a family differ only in depth, label noise, split and seed. Runs at learning rate 0 are controls: they
     appear dashed in the figure over epochs and nowhere else.
     """
-    found = traces(runs)
+    found = traces_of(runs)
     alike = group(found)
     swept = [family for family in alike if is_swept(family, alike)]
     with rc_context(STYLE):
@@ -264,7 +264,7 @@ def _draw(ax: Axes, line: Series, depths: Depths, marker: str, *, none: float, s
 
 def _of_families(draw: Callable[[Family], Drawn | None], runs: Iterable[Run], **free: Any) -> list[Drawn]:
     """Draw one figure for each family of the runs that has it; `free` are further fields that may differ there."""
-    drawn = [draw(family) for family in group(traces(runs), **free)]
+    drawn = [draw(family) for family in group(traces_of(runs), **free)]
     return [one for one in drawn if one is not None]
 
 

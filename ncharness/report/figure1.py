@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.ticker import MaxNLocator
 
-from ncharness.report.figure1_readings import NETWORK, READINGS, document, read, scale
+from ncharness.report.figure1_readings import NETWORK, READINGS, document, parse_reading, scale
 from ncharness.report.style import STYLE, Drawn, band, blank_panels, layer_bar
-from ncharness.report.traces import Family, by, group, over_epochs, seeds, trace, traces
+from ncharness.report.traces import Family, by, group, over_epochs, seeds, trace, traces_of
 from ncharness.store.run import Run
 from ncharness.training.config import RunConfig
 
@@ -37,11 +37,11 @@ def figure_one(family: Family) -> Drawn | None:
             edge = 1.04 * epochs[-1]
             for layer, text in enumerate(READINGS[L]):
                 band(ax, epochs, 1.0 - errors[:, :, layer], color=colours[layer])
-                level = read(text)
+                level = parse_reading(text)
                 ax.plot(edge, (level.low + level.high) / 2, "<", color=colours[layer], markersize=4, clip_on=False)
             accuracy = np.ma.masked_invalid(over_epochs(traces, lambda trace: trace.accuracy)[1])
             ax.plot(epochs, accuracy.mean(axis=0), color="black", linewidth=1, linestyle=(0, (3, 2)))
-            ax.plot(edge, read(NETWORK[L]).low, "<", color="black", markersize=2.5, clip_on=False, zorder=3)
+            ax.plot(edge, parse_reading(NETWORK[L]).low, "<", color="black", markersize=2.5, clip_on=False, zorder=3)
             ax.set(title=f"L = {L}", ylim=(0.0, 1.03), xlim=(0, 1.06 * epochs[-1]), yticks=[0.0, 0.5, 1.0])
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 2.5, 5, 10]))
     caption = (
@@ -61,7 +61,7 @@ def write(runs: Iterable[Run], folder: Path, *, data: str, width: int | None = N
     chosen = {run.config.key(): run for run in runs if _belongs(run) and run.training.data == data}
     of_width = [run for run in chosen.values() if width in (None, run.training.width)]
     written = []
-    for family in group(traces(of_width)):
+    for family in group(traces_of(of_width)):
         drawn = figure_one(family)
         assert drawn is not None  # because every run was selected by _belongs
         config = family.traces[0].config

@@ -72,13 +72,13 @@ class Cell(NamedTuple):
     @property
     def deviation(self) -> float:
         """Deviation of the measured accuracy from the published one."""
-        return read(self.published).deviation(self.measured)
+        return parse_reading(self.published).deviation(self.measured)
 
 
-def read(text: str) -> Reading:
+def parse_reading(text: str) -> Reading:
     """Parse a number in the notation of READINGS.
 
-    >>> read("~.972i"), read(".993-.997")
+    >>> parse_reading("~.972i"), parse_reading(".993-.997")
     (Reading(low=0.972, high=0.972), Reading(low=0.993, high=0.997))
     """
     low, _, high = text.strip("~i").partition("-")
@@ -136,7 +136,7 @@ def largest(cells: Sequence[Cell]) -> dict[int, Cell]:
     return dict(sorted(found.items()))
 
 
-def table(cells: Sequence[Cell]) -> str:
+def deviation_table(cells: Sequence[Cell]) -> str:
     """Render a Markdown table: a published and a measured row for every L, and the largest deviations below."""
     columns = [*sorted({min(cell.layer, _SINGLE + 1) for cell in cells} - {0}), 0]
     names = {0: "network", _SINGLE + 1: f"> {_SINGLE}"}
@@ -180,7 +180,7 @@ def document(runs: Sequence[Run]) -> str:
         f"Published: {SOURCE}; CONV-L-400 on CIFAR-10, after 490 of 500 epochs; read within .005, `i` within .0005 "
         "(an inset), `~` about; of the layers above 8 the range over them."
     )
-    return f"{scale(config)}.\n\n{about}\n\n{table(compare(runs))}\n{reading}\n"
+    return f"{scale(config)}.\n\n{about}\n\n{deviation_table(compare(runs))}\n{reading}\n"
 
 
 def recipe() -> str:

@@ -56,7 +56,7 @@ def _join(content: Content) -> Html:
     return Html("".join(part if isinstance(part, Html) else html.escape(part) for part in parts))
 
 
-def page(rows: Sequence[ClaimRow], runs: Sequence[Run]) -> str:
+def render_page(rows: Sequence[ClaimRow], runs: Sequence[Run]) -> str:
     """Render the whole page, with the rows in the given order."""
     drawn = _drawn(rows, runs)
     shown = {(one.title, one.caption) for ones in drawn.values() for one in ones}
@@ -283,4 +283,4 @@ def _fit(run: Run) -> str:
 
 def write_report(rows: Iterable[ClaimRow], runs: Iterable[Run], path: Path) -> None:
     """Write one self-contained HTML file with verdicts, claims, figures and runs. It is replaced atomically."""
-    replace_file(path, page(ordered(rows), list(runs)))
+    replace_file(path, render_page(ordered(rows), list(runs)))

@@ -52,7 +52,7 @@ class Family:
     controls: list[Trace]
 
 
-def traces(runs: Iterable[Run]) -> list[Trace]:
+def traces_of(runs: Iterable[Run]) -> list[Trace]:
     """Return the traces of the training runs at every capture point; studies are left out."""
     trained = [run for run in runs if not isinstance(run.config, Study)]
     return [found for run in trained for point in run.points if (found := trace(run, point)) is not None]
