@@ -1,6 +1,6 @@
 """Bounded, seeded fuzz run over the public functions and the ops.
 
-    python tests/fuzz_bindings.py --seconds 60 --seed 0
+    python tests/kernels/fuzz_bindings.py --seconds 60 --seed 0
 
 Each call gets drawn shapes, layouts, types and values, many of them hostile. It must return what the torch reference
 makes of a plain copy of the same data, or refuse the arguments by name; all else is a failure. A run prints how to
@@ -388,7 +388,7 @@ def fuzz(seed: int, seconds: float, first: int = 0, at: Callable[[int], object] 
 
 
 def replay(seed: int, index: int) -> str:
-    return f"python tests/fuzz_bindings.py --seed {seed} --first {index} --seconds 0"
+    return f"python tests/kernels/fuzz_bindings.py --seed {seed} --first {index} --seconds 0"
 
 
 def main(arguments: list[str] | None = None) -> int:

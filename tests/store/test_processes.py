@@ -45,7 +45,7 @@ def test_finished_runs_start_no_process(tiny: RunConfig, tmp_path: Path, monkeyp
 
 SCRIPT = """
 from ncharness import *
-from ncharness.parallel import ensure
+from ncharness.store.processes import ensure
 if __name__ == "__main__":
     configs = [RunConfig(depth=2, width=16, n_train=200, epochs={epochs}, measurements=3, seed=s) for s in range(3)]
     seen = set()
