@@ -5,8 +5,7 @@ Times are taken between events on the stream. The inputs are copies used in turn
 
 import statistics
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from torch import Tensor
 from ncharness.bench import timing
 from ncharness.bench.batched import together
 from ncharness.bench.contenders import Answer, Shape, torch_index_add, torch_moments, torch_one_hot, torch_shift_chunks
+from ncharness.bench.device_timing import Calls, bytes_on_device, times_on_device
 from ncharness.bench.errors import Errors, error_shape, errors_of, truth
 from ncharness.bench.sections import two_sweeps
 from ncharness.bench.tables import OFFSET, Settings, Table, TableRow, Target, rows_against, with_times
@@ -32,9 +32,6 @@ SPLIT_GEMMS = 3
 SIDE = 8192
 """Side of the square GEMM that gives the rate."""
 LAYERS_SHARE = 1.10
-
-Calls = Mapping[str, Sequence[Callable[[], object]]]
-"""Calls to time by the name of the implementation, one call for each copy of the input."""
 
 
 class DeviceGoal(NamedTuple):
@@ -53,29 +50,6 @@ DEVICE_GOALS: tuple[tuple[Shape, DeviceGoal], ...] = (
     (Shape(1_000_000, 2048, 10), DeviceGoal(torch.bfloat16, 1.3, None)),
     (Shape(1024, 25_600, 10), DeviceGoal(torch.float32, 1.5, None, microseconds=60)),
 )
-
-
-class Clock:
-    """Timer for a device. On the CPU, where only tests measure, it reads the processor's clock."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def seconds(self, calls: Sequence[Callable[[], object]]) -> float:
-        """Make the calls one after the other and return the seconds per call."""
-        if self.device.type != "cuda":
-            begun = time.perf_counter()
-            for call in calls:
-                call()
-            return (time.perf_counter() - begun) / len(calls)
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch's
-        torch.cuda.synchronize(self.device)
-        start.record()
-        for call in calls:
-            call()
-        end.record()
-        torch.cuda.synchronize(self.device)
-        return float(start.elapsed_time(end)) / 1e3 / len(calls)
 
 
 def run(settings: Settings, device: torch.device) -> Iterator[Table]:
@@ -135,7 +109,7 @@ def kernel_table(settings: Settings, shape: Shape, goal: DeviceGoal, device: tor
         "product": [lambda: square @ square],
     }
     calls, notes = _calls(inputs, y, shape, goal)
-    times = _times(settings, f"{shape}", {**floor_calls, **calls}, device)
+    times = times_on_device(settings, f"{shape}", {**floor_calls, **calls}, device)
     parts = SPLIT_GEMMS if shape.C > 32 else 1
     floors = [
         Floor(read, 2.0 * shape.n * shape.d * shape.C * parts, 2.0 * float(len(square)) ** 3 / product)
@@ -151,7 +125,7 @@ def kernel_table(settings: Settings, shape: Shape, goal: DeviceGoal, device: tor
             row = replace(row, errors=errors[0], offset_errors=errors[1] if len(errors) > 1 else None)
             if name in times:
                 call = partial(IDIOMS.get(name, our_answer), x, y, shape.C)
-                row = replace(row, extra_bytes=_device_bytes(call, device))
+                row = replace(row, extra_bytes=bytes_on_device(call, device))
         rows.append(row)
     title = f"{shape}, {str(goal.dtype).removeprefix('torch.')}"
     targets = () if settings.quick else _targets(title, goal, rows)
@@ -189,20 +163,6 @@ def _calls(inputs: Sequence[Tensor], y: Tensor, shape: Shape, goal: DeviceGoal) 
     return calls, notes
 
 
-def _times(settings: Settings, title: str, calls: Calls, device: torch.device) -> dict[str, list[float]]:
-    """Return the seconds of every call in each round, after one round of warm-up; the calls take turns."""
-    clock = Clock(device)
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for name, of_inputs in calls.items():
-        settings.on_step(f"{title}: {name}, warm-up")
-        clock.seconds(of_inputs)
-    for i in range(settings.rounds):
-        for name, of_inputs in calls.items():
-            settings.on_step(f"{title}: {name}, round {i + 1} of {settings.rounds}")
-            times[name].append(clock.seconds(of_inputs))
-    return times
-
-
 def _errors(
     answer: Callable[[Tensor, Tensor, int], Answer], shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> list[Errors]:
@@ -228,17 +188,6 @@ def _graph(x: Tensor, y: Tensor, n_classes: int) -> Callable[[], object]:
     with torch.cuda.graph(graph):
         ours_on_device(x, y, n_classes)
     return graph.replay
-
-
-def _device_bytes(call: Callable[[], object], device: torch.device) -> int | None:
-    if device.type != "cuda":
-        return None
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    call()
-    torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) - before
 
 
 def _targets(title: str, goal: DeviceGoal, rows: Sequence[TableRow]) -> tuple[Target, ...]:
@@ -286,7 +235,7 @@ def layer_table(settings: Settings, device: torch.device) -> Table:
         "two plain sweeps": [partial(two_sweeps, model, batches)],
         "measure_layers": [partial(measure_layers, model, batches, layers=points, n_classes=10)],
     }
-    rows = rows_against(_times(settings, "layers", calls, device), "two plain sweeps")
+    rows = rows_against(times_on_device(settings, "layers", calls, device), "two plain sweeps")
     name = f"CONV-{depth}-{width}"
     target = Target(f"{name}: measure_layers / two plain sweeps", rows[1].over_floor, LAYERS_SHARE)
     title = f"{name}, {len(points)} layers, {n:,} samples in batches of {batch}: random inputs of CIFAR's shape"

@@ -9,6 +9,7 @@ import torch
 from ncharness.bench import cuda, render
 from ncharness.bench.contenders import Shape
 from ncharness.bench.cuda import DEVICE_GOALS, DeviceGoal
+from ncharness.bench.device_timing import Clock
 from ncharness.bench.tables import Settings, TableRow
 from ncharness.cli.main import main
 from ncharness.kernels import ops
@@ -66,7 +67,7 @@ def test_the_clock_gives_seconds_of_one_call():
     def call():
         torch.zeros(1)
 
-    assert 0 < cuda.Clock(CPU).seconds([call] * 5) < 1
+    assert 0 < Clock(CPU).seconds([call] * 5) < 1
 
 
 def test_made_data_has_every_class_and_the_offset():

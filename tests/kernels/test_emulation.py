@@ -17,7 +17,7 @@ from ncharness.kernels import cuda, ops, reference
 from ncharness.kernels.merging import first_bad_label
 
 HERE = Path(__file__).parent
-SOURCES = sorted((HERE.parent / "csrc").glob("*.cu"))
+SOURCES = sorted((Path(__file__).parents[2] / "csrc").glob("*.cu"))
 COMPILER = shutil.which("g++")
 pytestmark = [
     pytest.mark.skipif(COMPILER is None, reason="the emulation is compiled with g++, which is not there"),

@@ -1,6 +1,6 @@
 // The device code as a library that ctypes can call, with the arguments of csrc/bindings_cuda.cpp one by one. Functions
 // that compute return an error message, or null.
-#include "../../csrc/cuda.hpp"
+#include "../../../csrc/cuda.hpp"
 
 #include <exception>
 #include <stdexcept>
