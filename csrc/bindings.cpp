@@ -1,5 +1,5 @@
 // Python bindings of the CPU kernels (pybind11). Arguments are addresses and sizes. Each function checks them, releases
-// the GIL and calls the kernel. The caller, ncharness.native, guarantees that the addresses point to valid memory.
+// the GIL and calls the kernel. The caller, ncharness.kernels.cpu, guarantees that the addresses point to valid memory.
 #include <pybind11/pybind11.h>
 
 #include "addresses.hpp"
@@ -107,7 +107,7 @@ void bind_cuda(py::module_& m);  // bindings_cuda.cpp
 #endif
 
 PYBIND11_MODULE(_core, m) {
-  m.doc() = "Class statistics and class scores of feature matrices; ncharness.native is the way in.";
+  m.doc() = "Class statistics and class scores of feature matrices; ncharness.kernels.cpu is the way in.";
   // Outputs: count (C,), mean (C, d), scatter (C,).
   m.def("class_stats", &ncharness::py_class_stats<ncharness::class_stats>);
   m.def("add_rows", &ncharness::py_class_stats<ncharness::add_rows>);

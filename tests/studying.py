@@ -1,4 +1,4 @@
-"""Carrying out a small study in a test: on one thread, as the worker processes do, and leaving torch as it was."""
+"""Helper that runs a small study in a test: on one thread, as the worker processes do, and restores torch's setting."""
 
 import torch
 

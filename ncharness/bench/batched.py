@@ -1,24 +1,26 @@
-"""Networks trained as one program against the same one after the other: an epoch of each, taking turns."""
+"""Benchmark of training several networks as one program, against training the same networks one after the other.
 
-import statistics
-from collections.abc import Callable, Iterator, Sequence
+Epochs of both are timed in turn.
+"""
+
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 
 from ncharness.bench import timing
-from ncharness.bench.tables import Row, Settings, Table
+from ncharness.bench.tables import Settings, Table, rows_against
 from ncharness.training.batched import train_together
 from ncharness.training.config import RunConfig
 from ncharness.training.datasets import Dataset
 from ncharness.training.loop import train
 
 COUNT = 5
-"""Networks, as claims have seeds."""
+"""Number of networks, as many as claims have seeds."""
 
 
 class Case(NamedTuple):
-    """A network, the shape of its inputs, and how many samples an epoch has."""
+    """Configuration of a network, the shape of its inputs, and the number of samples in an epoch."""
 
     config: RunConfig
     in_shape: tuple[int, ...]
@@ -26,7 +28,7 @@ class Case(NamedTuple):
 
 
 def _case(arch: str, depth: int, width: int, in_shape: tuple[int, ...], n: int, precision: str = "float32") -> Case:
-    # So many epochs that none but the first two states are measured; a rate at which nothing overflows meanwhile.
+    # With so many epochs only the first two states are measured. At this learning rate nothing overflows meanwhile.
     config = RunConfig(
         arch=arch, depth=depth, width=width, epochs=10**6, lr=1e-3, schedule="constant", measurements=2
     ).replace(precision=precision)
@@ -45,11 +47,11 @@ CASES = {
         *(_case("conv", 10, width, (3, 32, 32), 12_800, "bf16") for width in (20, 40, 80, 160)),
     ),
 }
-"""By kind of device: networks of the claims, on digits and on CIFAR-10."""
+"""Cases by kind of device: networks of the claims, on digits and on CIFAR-10."""
 
 
 def together(settings: Settings, device: torch.device = torch.device("cpu")) -> Iterator[Table]:  # noqa: B008  # fixed
-    """A table for each case; on the CPU on one thread, as runs are trained."""
+    """Yield a table for each case. On the CPU one thread is used, as in the training of runs."""
     for case in CASES[device.type]:
         yield _table(settings, case, device)
 
@@ -74,15 +76,8 @@ def _table(settings: Settings, case: Case, device: torch.device) -> Table:
             calls, rounds=settings.rounds, on_step=lambda text: settings.on_step(f"together {name}: {text}")
         )
     title = f"{COUNT} networks {name}, {n:,} samples of {case.in_shape} in batches of 128, {case.config.precision}"
-    return Table("together", title, "floor: an epoch of each network, one after the other", _rows(times))
-
-
-def _rows(times: dict[str, list[float]]) -> tuple[Row, ...]:
-    base: Sequence[float] = times["one after the other"]
-    return tuple(
-        Row(name=name, seconds=statistics.median(mine), over_floor=timing.median_ratio(mine, base))
-        for name, mine in times.items()
-    )
+    caption = "floor: an epoch of each network, one after the other"
+    return Table("together", title, caption, rows_against(times, "one after the other"))
 
 
 def _random(in_shape: tuple[int, ...], n: int) -> Dataset:

@@ -1,8 +1,8 @@
-"""The ways people measure neural collapse today, each one plain function, beside ours.
+"""Common implementations of the measurement of neural collapse, each one plain function, and ours.
 
-A way takes features (n, d) float32 on the CPU, labels (n,) int64 in which every class occurs, and the number of
-classes C. They are written as a careful user of each package would write them, not as strawmen: no Python loop over
-rows, no `np.add.at`. Packages that may be missing are imported where they are used.
+An implementation takes features (n, d) float32 on the CPU, labels (n,) int64 in which every class occurs, and the
+number of classes C. Each is written as a careful user of the package would write it, not as a strawman: no Python loop
+over rows, no `np.add.at`. Packages that may be missing are imported where they are used.
 """
 
 import warnings
@@ -19,14 +19,14 @@ from torch.nn import functional
 from ncharness.metrics.measure import measure
 
 MEMORY_LIMIT = 4 << 30
-"""Bytes of temporaries above which a way is not tried."""
+"""Bytes of temporaries above which an implementation is not run."""
 TIME_LIMIT = 60.0
-"""Estimated seconds of one call above which a way is not tried."""
+"""Estimated seconds of one call above which an implementation is not run."""
 _CHUNK_ELEMENTS = 1 << 21  # 8 MiB of float32: small enough for the allocator to hand the same pages out again
 
 
 class Shape(NamedTuple):
-    """Rows, features and classes of a matrix."""
+    """Numbers of rows, features and classes of a matrix."""
 
     n: int
     d: int
@@ -44,9 +44,9 @@ def _short(number: int) -> str:
 
 
 class Answer(NamedTuple):
-    """What a measurement gives: class means (C, d), variances (C,), the CDNV and NCC labels (n,).
+    """Results of a measurement: class means (C, d), variances (C,), the CDNV and NCC labels (n,).
 
-    The variance is None where a package computes it on its way and does not hand it out.
+    The variance is None where a package computes it internally and does not return it.
     """
 
     means: Tensor
@@ -57,21 +57,22 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Contender:
-    """A way of doing it. `kind` is ours, torch idiom, numpy or package.
+    """One implementation. `kind` is ours, torch idiom, numpy or package.
 
-    `temporaries` estimates the bytes, `seconds` the time of a call, pessimistically: they decide what is not tried.
+    `temporaries` and `seconds` are pessimistic estimates of the bytes and the time of a call. They decide whether it is
+    run.
     """
 
     name: str
     kind: str
     run: Callable[[Tensor, Tensor, int], Answer]
     temporaries: Callable[[Shape], float]
-    seconds: Callable[[Shape], float] = lambda s: 4.0 * s.n * s.d * s.C / 2e10  # two products
+    seconds: Callable[[Shape], float] = lambda s: 4.0 * s.n * s.d * s.C / 2e10  # two GEMMs
     package: str = ""
     note: str = ""
 
     def refusal(self, shape: Shape) -> str:
-        """Why it is not tried at this shape; empty where it is."""
+        """Return the reason for not running it at this shape, or an empty string."""
         if self.package and find_spec(self.package) is None:
             return f"{self.package} is not installed"
         if (need := self.temporaries(shape)) > MEMORY_LIMIT:
@@ -167,7 +168,7 @@ def numpy_by_class(x: Tensor, y: Tensor, n_classes: int) -> Answer:
     nearest = (sq_norm - 2 * (features @ means.T)).argmin(axis=1)
     sq_distance = sq_norm[:, None] + sq_norm - 2 * (means @ means.T)
     i, j = np.triu_indices(n_classes, k=1)
-    with np.errstate(divide="ignore", invalid="ignore"):  # what cancellation leaves of a distance may be 0
+    with np.errstate(divide="ignore", invalid="ignore"):  # a distance may cancel to 0
         cdnv = float(((variance[i] + variance[j]) / (2 * sq_distance[i, j])).mean())
     return Answer(torch.from_numpy(means), torch.from_numpy(variance), cdnv, torch.from_numpy(nearest))
 

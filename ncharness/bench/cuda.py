@@ -1,15 +1,14 @@
-"""The kernels on a CUDA device: against the card's own reads and products, and against torch idioms.
+"""Benchmark of the kernels on a CUDA device, against its own reads and GEMMs and against torch idioms.
 
-Times are between events on the stream, on inputs that take turns so that none is found in the second-level cache.
+Times are taken between events on the stream. The inputs are copies used in turn, so that none is found in the L2 cache.
 """
 
 import statistics
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,26 +16,26 @@ from torch import Tensor
 from ncharness.bench import timing
 from ncharness.bench.batched import together
 from ncharness.bench.contenders import Answer, Shape, torch_index_add, torch_moments, torch_one_hot, torch_shift_chunks
+from ncharness.bench.device_timing import Calls, bytes_on_device, times_on_device
+from ncharness.bench.errors import Errors, error_shape, errors_of, truth
 from ncharness.bench.sections import two_sweeps
-from ncharness.bench.tables import OFFSET, Row, Settings, Table, Target, with_times
+from ncharness.bench.tables import OFFSET, Settings, Table, TableRow, Target, rows_against, with_times
 from ncharness.bench.timing import Floor
 from ncharness.kernels import ops
 from ncharness.metrics.layers import measure_layers
 from ncharness.training import networks
 
-SECOND_LEVEL_CACHE = 128 << 20
-"""More than any card has: inputs that take turns exceed it together."""
-PARTS = 3
-"""Products that a split product takes; with up to 32 classes there is one, in float32."""
+L2_CACHE = 128 << 20
+"""Bytes that no device's L2 cache exceeds: the copies of the input together exceed it."""
+SPLIT_GEMMS = 3
+"""GEMMs in bfloat16 that replace one in float32; with up to 32 classes there is one, in float32."""
 SIDE = 8192
-"""Of the square product that gives the rate."""
+"""Side of the square GEMM that gives the rate."""
 LAYERS_SHARE = 1.10
 
-Way = Callable[[Tensor, Tensor, int], Any]
 
-
-class Goal(NamedTuple):
-    """What is asked of ours: at most so many floors, or microseconds; so many times as fast as any torch idiom."""
+class DeviceGoal(NamedTuple):
+    """Targets of our kernels: at most so many floors, or microseconds; so many times as fast as any torch idiom."""
 
     dtype: torch.dtype
     floors: float
@@ -44,54 +43,32 @@ class Goal(NamedTuple):
     microseconds: float | None = None
 
 
-GOALS: tuple[tuple[Shape, Goal], ...] = (
-    (Shape(1_000_000, 2048, 10), Goal(torch.float32, 1.25, 5)),
-    (Shape(1_000_000, 2048, 100), Goal(torch.float32, 1.5, 5)),
-    (Shape(1_000_000, 2048, 1000), Goal(torch.float32, 1.5, 2)),
-    (Shape(1_000_000, 2048, 10), Goal(torch.bfloat16, 1.3, None)),
-    (Shape(1024, 25_600, 10), Goal(torch.float32, 1.5, None, microseconds=60)),
+DEVICE_GOALS: tuple[tuple[Shape, DeviceGoal], ...] = (
+    (Shape(1_000_000, 2048, 10), DeviceGoal(torch.float32, 1.25, 5)),
+    (Shape(1_000_000, 2048, 100), DeviceGoal(torch.float32, 1.5, 5)),
+    (Shape(1_000_000, 2048, 1000), DeviceGoal(torch.float32, 1.5, 2)),
+    (Shape(1_000_000, 2048, 10), DeviceGoal(torch.bfloat16, 1.3, None)),
+    (Shape(1024, 25_600, 10), DeviceGoal(torch.float32, 1.5, None, microseconds=60)),
 )
 
 
-class Clock:
-    """Seconds per call on a device; on the CPU, where only tests measure, by the processor's clock."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def seconds(self, calls: Sequence[Callable[[], object]]) -> float:
-        """Of one call, all of them made one after the other."""
-        if self.device.type != "cuda":
-            begun = time.perf_counter()
-            for call in calls:
-                call()
-            return (time.perf_counter() - begun) / len(calls)
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch's
-        torch.cuda.synchronize(self.device)
-        start.record()
-        for call in calls:
-            call()
-        end.record()
-        torch.cuda.synchronize(self.device)
-        return float(start.elapsed_time(end)) / 1e3 / len(calls)
-
-
 def run(settings: Settings, device: torch.device) -> Iterator[Table]:
-    """A table for each goal, then one for a whole network, and those of networks trained together."""
-    for asked, goal in GOALS:
-        yield kernels(settings, settings.sized(asked), goal, device)
-    yield layers(settings, device)
+    """Yield a table for each goal, one for a whole network, and those of networks trained together."""
+    for asked, goal in DEVICE_GOALS:
+        yield kernel_table(settings, settings.sized(asked), goal, device)
+    yield layer_table(settings, device)
     yield from together(settings, device)
 
 
-def ours(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, ...]:
-    """Both passes and the CDNV, without waiting for the device."""
+def ours_on_device(x: Tensor, y: Tensor, n_classes: int) -> tuple[Tensor, ...]:
+    """Enqueue both passes and the CDNV, without waiting for the device."""
     found: tuple[Tensor, ...] = torch.ops.ncharness.measure(x, y, n_classes, False)
     return *found, torch.ops.ncharness.cdnv(*found[:3])
 
 
 def our_answer(x: Tensor, y: Tensor, n_classes: int) -> Answer:
-    count, mean, scatter, nearest, _, _, cdnv = ours(x, y, n_classes)
+    """Return the results of `ours_on_device` as a contender's answer."""
+    count, mean, scatter, nearest, _, _, cdnv = ours_on_device(x, y, n_classes)
     return Answer(mean, scatter / count, float(cdnv), nearest)
 
 
@@ -103,8 +80,10 @@ IDIOMS: dict[str, Callable[[Tensor, Tensor, int], Answer]] = {
 }
 
 
-def sample(shape: Shape, dtype: torch.dtype, device: torch.device, *, offset: float = 0.0) -> tuple[Tensor, Tensor]:
-    """As `bench.sample`, made on the device, where a matrix of 8 GB takes no time."""
+def sample_on_device(
+    shape: Shape, dtype: torch.dtype, device: torch.device, *, offset: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Generate Gaussian classes like `timing.sample`, but on the device, where a matrix of 8 GB takes no time."""
     generator = torch.Generator(device).manual_seed(0)
     y = torch.randint(shape.C, (shape.n,), generator=generator, device=device)
     y[: shape.C] = torch.arange(shape.C, device=device)  # no class is empty
@@ -117,93 +96,101 @@ def sample(shape: Shape, dtype: torch.dtype, device: torch.device, *, offset: fl
     return x, y
 
 
-def kernels(settings: Settings, shape: Shape, goal: Goal, device: torch.device) -> Table:
-    """Ours, ours as a CUDA graph, and the idioms, taking turns with the floor."""
-    x, y = sample(shape, goal.dtype, device)
-    copies = 1 + max(0, -(-SECOND_LEVEL_CACHE // (x.numel() * x.element_size())) - 1)
-    inputs = [x] + [x.clone() for _ in range(copies - 1)]
-    rate = torch.float32 if shape.C <= 32 else torch.bfloat16
-    square = torch.ones(SIDE if device.type == "cuda" else 64, SIDE if device.type == "cuda" else 64, device=device)
-    square = square.to(rate)
-    ways: dict[str, list[Callable[[], object]]] = {
+# --- the table of a goal ----------------------------------------------------------------------------------------------
+
+
+def kernel_table(settings: Settings, shape: Shape, goal: DeviceGoal, device: torch.device) -> Table:
+    """Time our kernels, the same as a CUDA graph, and the idioms, interleaved with the floor."""
+    x, y = sample_on_device(shape, goal.dtype, device)
+    inputs = _copies(x)
+    square = _square_of_rate(shape, device)
+    floor_calls: Calls = {
         "read": [partial(_read, matrix) for matrix in inputs],
         "product": [lambda: square @ square],
-        "ours": [partial(ours, matrix, y, shape.C) for matrix in inputs],
     }
-    notes: dict[str, str] = {}
-    if device.type == "cuda":
-        ways["ours, a CUDA graph"] = [_graph(matrix, y, shape.C) for matrix in inputs]
-    idioms = IDIOMS if goal.dtype == torch.float32 else {}  # others compute in the type of the features, and badly
-    for name, idiom in idioms.items():
-        try:
-            idiom(x, y, shape.C)
-            ways[name] = [partial(idiom, matrix, y, shape.C) for matrix in inputs]
-        except torch.OutOfMemoryError:
-            notes[name] = "not timed: out of memory"
-            torch.cuda.empty_cache()
-    clock = Clock(device)
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for name, calls in ways.items():
-        settings.on_step(f"{shape}: {name}, warm-up")
-        clock.seconds(calls)
-    for i in range(settings.rounds):
-        for name, calls in ways.items():
-            settings.on_step(f"{shape}: {name}, round {i + 1} of {settings.rounds}")
-            times[name].append(clock.seconds(calls))
-    parts = PARTS if shape.C > 32 else 1
+    calls, notes = _calls(inputs, y, shape, goal)
+    times = times_on_device(settings, f"{shape}", {**floor_calls, **calls}, device)
+    parts = SPLIT_GEMMS if shape.C > 32 else 1
     floors = [
         Floor(read, 2.0 * shape.n * shape.d * shape.C * parts, 2.0 * float(len(square)) ** 3 / product)
         for read, product in zip(times["read"], times["product"], strict=True)
     ]
-    small, rows = timing.error_shape(shape), []
-    for name in (*ways, *notes):
-        if name in ("read", "product"):
-            continue
-        row = Row(name=name, notes=(notes[name],)) if name in notes else Row(name=name)
+    rows = []
+    for name in (*calls, *notes):
+        row = TableRow(name=name, notes=(notes[name],) if name in notes else ())
         if name in times:
             row = with_times(row, times[name], floors, times["ours"])
         if name in IDIOMS or name == "ours":
-            answer = IDIOMS.get(name, our_answer)
-            errors = []
-            for offset in (0.0, OFFSET) if goal.dtype == torch.float32 else (0.0,):  # others have no room for it
-                a, b = sample(small, goal.dtype, device, offset=offset)
-                errors.append(timing.errors(answer(a, b, small.C), timing.truth(a, b, small.C)))
+            errors = _errors(IDIOMS.get(name, our_answer), shape, goal.dtype, device)
             row = replace(row, errors=errors[0], offset_errors=errors[1] if len(errors) > 1 else None)
             if name in times:
-                row = replace(row, extra_bytes=_extra_bytes(partial(answer, x, y, shape.C), device))
+                call = partial(IDIOMS.get(name, our_answer), x, y, shape.C)
+                row = replace(row, extra_bytes=bytes_on_device(call, device))
         rows.append(row)
     title = f"{shape}, {str(goal.dtype).removeprefix('torch.')}"
     targets = () if settings.quick else _targets(title, goal, rows)
     return Table("kernels", title, _caption(x, floors, parts), tuple(rows), targets)
 
 
+def _copies(x: Tensor) -> list[Tensor]:
+    """Return x and as many copies of it as it takes to exceed the L2 cache together."""
+    copies = 1 + max(0, -(-L2_CACHE // (x.numel() * x.element_size())) - 1)
+    return [x] + [x.clone() for _ in range(copies - 1)]
+
+
+def _square_of_rate(shape: Shape, device: torch.device) -> Tensor:
+    """Return the square matrix whose GEMM with itself gives the rate, in the dtype of the scores' own GEMM."""
+    side = SIDE if device.type == "cuda" else 64
+    return torch.ones(side, side, device=device).to(torch.float32 if shape.C <= 32 else torch.bfloat16)
+
+
+def _calls(inputs: Sequence[Tensor], y: Tensor, shape: Shape, goal: DeviceGoal) -> tuple[Calls, dict[str, str]]:
+    """Return the calls of every implementation, and the reasons for those that are not timed."""
+    calls: dict[str, list[Callable[[], object]]] = {
+        "ours": [partial(ours_on_device, matrix, y, shape.C) for matrix in inputs]
+    }
+    notes: dict[str, str] = {}
+    if y.device.type == "cuda":
+        calls["ours, a CUDA graph"] = [_graph(matrix, y, shape.C) for matrix in inputs]
+    idioms = IDIOMS if goal.dtype == torch.float32 else {}  # in 16 bits idioms compute in the dtype of the features
+    for name, idiom in idioms.items():
+        try:
+            idiom(inputs[0], y, shape.C)
+            calls[name] = [partial(idiom, matrix, y, shape.C) for matrix in inputs]
+        except torch.OutOfMemoryError:
+            notes[name] = "not timed: out of memory"
+            torch.cuda.empty_cache()
+    return calls, notes
+
+
+def _errors(
+    answer: Callable[[Tensor, Tensor, int], Answer], shape: Shape, dtype: torch.dtype, device: torch.device
+) -> list[Errors]:
+    """Return the errors on fewer rows, and for float32 also those under a common offset."""
+    small = error_shape(shape)
+    found = []
+    for offset in (0.0, OFFSET) if dtype == torch.float32 else (0.0,):  # 16 bits cannot hold it
+        x, y = sample_on_device(small, dtype, device, offset=offset)
+        found.append(errors_of(answer(x, y, small.C), truth(x, y, small.C)))
+    return found
+
+
 def _read(x: Tensor) -> Tensor:
-    """One read of the matrix: torch's sum of its bits as float32."""
+    """Read the matrix once: torch's sum of its bits as float32."""
     flat = x.reshape(-1)
     return flat.view(torch.float32).sum() if flat.numel() % 2 == 0 else flat.sum()
 
 
 def _graph(x: Tensor, y: Tensor, n_classes: int) -> Callable[[], object]:
-    ours(x, y, n_classes)
+    ours_on_device(x, y, n_classes)
     torch.cuda.synchronize(x.device)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        ours(x, y, n_classes)
+        ours_on_device(x, y, n_classes)
     return graph.replay
 
 
-def _extra_bytes(call: Callable[[], object], device: torch.device) -> int | None:
-    if device.type != "cuda":
-        return None
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    call()
-    torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) - before
-
-
-def _targets(title: str, goal: Goal, rows: Sequence[Row]) -> tuple[Target, ...]:
+def _targets(title: str, goal: DeviceGoal, rows: Sequence[TableRow]) -> tuple[Target, ...]:
     mine = rows[0]
     ratios = [row.over_floor for row in rows if row.name.startswith("ours") and row.over_floor is not None]
     targets = [Target(f"{title}: ours / floor", mine.over_floor, goal.floors)]
@@ -229,8 +216,11 @@ def _caption(x: Tensor, floors: Sequence[Floor], parts: int) -> str:
     )
 
 
-def layers(settings: Settings, device: torch.device) -> Table:
-    """`measure_layers` on CONV-8-400 against two plain forward sweeps."""
+# --- the table of a network -------------------------------------------------------------------------------------------
+
+
+def layer_table(settings: Settings, device: torch.device) -> Table:
+    """Measure `measure_layers` on CONV-8-400 against two plain forward sweeps."""
     depth, width, n, batch = (8, 400, 10_000, 500) if device.type == "cuda" and not settings.quick else (2, 8, 200, 50)
     generator = torch.Generator(device).manual_seed(0)
     images = torch.randn(n, 3, 32, 32, generator=generator, device=device)
@@ -240,21 +230,12 @@ def layers(settings: Settings, device: torch.device) -> Table:
         model = networks.build("conv", depth=depth, width=width, in_shape=images.shape[1:], n_classes=10)
     model = model.eval().to(device)
     batches = list(zip(torch.split(images, batch), torch.split(labels, batch), strict=True))
-    points, clock = networks.capture_points("conv", depth=depth), Clock(device)
-    calls: dict[str, Callable[[], object]] = {
-        "two plain sweeps": partial(two_sweeps, model, batches),
-        "measure_layers": partial(measure_layers, model, batches, layers=points, n_classes=10),
+    points = networks.capture_points("conv", depth=depth)
+    calls: Calls = {
+        "two plain sweeps": [partial(two_sweeps, model, batches)],
+        "measure_layers": [partial(measure_layers, model, batches, layers=points, n_classes=10)],
     }
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for i in range(settings.rounds + 1):  # the first warms up
-        for name, call in calls.items():
-            settings.on_step(f"layers: {name}, round {i} of {settings.rounds}")
-            times[name].append(clock.seconds([call]))
-    base = times["two plain sweeps"][1:]
-    rows = tuple(
-        Row(name=name, seconds=statistics.median(of[1:]), over_floor=timing.median_ratio(of[1:], base))
-        for name, of in times.items()
-    )
+    rows = rows_against(times_on_device(settings, "layers", calls, device), "two plain sweeps")
     name = f"CONV-{depth}-{width}"
     target = Target(f"{name}: measure_layers / two plain sweeps", rows[1].over_floor, LAYERS_SHARE)
     title = f"{name}, {len(points)} layers, {n:,} samples in batches of {batch}: random inputs of CIFAR's shape"
@@ -263,7 +244,7 @@ def layers(settings: Settings, device: torch.device) -> Table:
 
 
 def card(device: torch.device) -> dict[str, str]:
-    """Name, driver and capability of the device, and torch's CUDA version."""
+    """Return name, driver and compute capability of the device, and torch's CUDA version."""
     if device.type != "cuda":
         return {"card": str(device), "driver": "none"}
     major, minor = torch.cuda.get_device_capability(device)

@@ -1,4 +1,7 @@
-"""Tables of a benchmark as text and as JSON, with the machine, the versions and the command. Computes nothing."""
+"""Rendering of a benchmark as text and as JSON, with the machine, the versions and the command.
+
+Nothing is computed here.
+"""
 
 import dataclasses
 import io
@@ -16,18 +19,18 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ncharness.bench.contenders import CONTENDERS
-from ncharness.bench.tables import Row, Settings, Table, Target
-from ncharness.bench.timing import CLEAR
+from ncharness.bench.errors import CLEAR
+from ncharness.bench.tables import Settings, Table, TableRow, Target
 from ncharness.training.provenance import facts
 
 WIDTH = 100
-"""Columns of what is not on a terminal."""
+"""Width in columns where the output is not a terminal."""
 _RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # a rule below the header, nothing else
 _MISSING = "—"
 
 
 def _digits(value: float) -> str:
-    """Three significant digits without an exponent."""
+    """Format with three significant digits and no exponent."""
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
 
 
@@ -43,7 +46,7 @@ def _error(value: float) -> str:
     return f"{value:.2g}" if value == 0 or value > 0.01 else f"{value:.0e}"
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Row], float | None], Callable[[float], str]], ...] = (
+_COLUMNS: tuple[tuple[str, Callable[[TableRow], float | None], Callable[[float], str]], ...] = (
     ("time\nms", lambda row: None if row.seconds is None else 1e3 * row.seconds, _digits),
     ("x floor", lambda row: row.over_floor, _ratio),
     ("x first\nrow", lambda row: row.over_ours, _ratio),
@@ -56,7 +59,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], float | None], Callable[[float], str]
 
 
 def text(table: Table, *, width: int = WIDTH, colour: bool = False) -> str:
-    """A table with its title, floor and footnotes. Columns that no row has a value for are left out."""
+    """Render a table with its title, floor and footnotes. Columns in which no row has a value are left out."""
     grid = _grid("")
     shown = [column for column in _COLUMNS if any(column[1](row) is not None for row in table.rows)]
     for heading, _, _ in shown:
@@ -76,7 +79,7 @@ def text(table: Table, *, width: int = WIDTH, colour: bool = False) -> str:
 
 
 def targets_text(targets: Sequence[Target], *, width: int = WIDTH, colour: bool = False) -> str:
-    """What was asked for, what came, and whether the one meets the other."""
+    """Render the targets: the bound, the measured value, and whether it keeps to the bound."""
     grid = _grid("target")
     for heading in ("asked", "measured"):
         grid.add_column(heading, justify="right", no_wrap=True)
@@ -94,7 +97,7 @@ TAKING_TURNS = "Times are medians over rounds in which all ways take turns."
 
 
 def legend(times: str = TAKING_TURNS) -> str:
-    """How to read the tables of `kernels`: how times were taken, the columns, and what each way is."""
+    """Explain the tables of `kernels`: how times were taken, the columns, and each implementation."""
     columns = (
         f"{times} A ratio is taken within a round, then the median. Extra memory is the peak above the inputs, "
         "in a process of its own, with the 8 bytes a row of the "
@@ -106,7 +109,7 @@ def legend(times: str = TAKING_TURNS) -> str:
 
 
 def provenance(command: str, settings: Settings) -> dict[str, Any]:
-    """Machine, versions, commit, command and settings, as plain JSON values."""
+    """Return machine, versions, commit, command and settings as plain JSON values."""
     versions = {}
     for package in ("faiss-cpu", "kowalski", "scipy"):
         try:
@@ -122,7 +125,7 @@ def provenance(command: str, settings: Settings) -> dict[str, Any]:
 
 
 def header(about: dict[str, Any]) -> str:
-    """The provenance in three lines, and one for the card if there is one."""
+    """Render the provenance in three lines, with one more for the card if there is one."""
     known, machine = about["facts"], about["machine"]
     names = ("torch", "numpy", "scikit-learn", "faiss-cpu", "kowalski")
     card = [f"{machine['card']}, driver {machine['driver']}"] if "card" in machine else []
@@ -137,13 +140,13 @@ def header(about: dict[str, Any]) -> str:
 
 
 def write_json(tables: Iterable[Table], about: dict[str, Any], path: Path) -> None:
-    """Every number of the tables, unrounded."""
+    """Write the provenance and every number of the tables, unrounded."""
     content = {**about, "tables": [plain(table) for table in tables]}
     path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def plain(value: Any) -> Any:
-    """Tables and rows as JSON values; what is no finite number is a string."""
+    """Convert tables and rows to JSON values; a number that is not finite becomes a string."""
     if dataclasses.is_dataclass(value):
         return {part.name: plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
     if hasattr(value, "_asdict"):

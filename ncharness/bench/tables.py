@@ -1,23 +1,24 @@
-"""What a benchmark is asked for and what it answers with: settings, tables, their rows and targets."""
+"""Settings of a benchmark, and its results: tables, their rows and targets."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ncharness.bench import timing
 from ncharness.bench.contenders import CONTENDERS, Contender, Shape
-from ncharness.bench.timing import Errors, Floor
+from ncharness.bench.errors import Errors
+from ncharness.bench.timing import Floor
 
 OFFSET = 1e4
-"""Added to all features, for the errors under a common offset."""
+"""Number added to all features for the errors under a common offset."""
 QUICK = 8
-"""A quick run takes one row in so many, and judges no target."""
+"""Divisor of the number of rows in a quick run, which judges no target."""
 
 
 class Goal(NamedTuple):
-    """What is asked of ours at a shape: at most so many floors, so many times as fast as IDIOM and as any package."""
+    """Targets of our kernels at a shape: at most so many floors, so many times as fast as IDIOM and as any package."""
 
     floors: float | None
     torch: float
@@ -35,13 +36,13 @@ GOALS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One way of doing it. None for what was not measured; `notes` say why."""
+class TableRow:
+    """Results of one implementation. A field is None if it was not measured; `notes` give the reason."""
 
     name: str
     seconds: float | None = None
     over_floor: float | None = None
-    over_ours: float | None = None  # how many times as long as the first row takes
+    over_ours: float | None = None  # ratio to the time of the first row
     extra_bytes: int | None = None
     errors: Errors | None = None
     offset_errors: Errors | None = None
@@ -50,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Target:
-    """A number and what it should be: at most `bound`, or at least. No value: it could not be measured."""
+    """A measured number and its bound, an upper bound unless `at_least`. No value: it could not be measured."""
 
     quantity: str
     value: float | None
@@ -59,6 +60,7 @@ class Target:
 
     @property
     def met(self) -> bool | None:
+        """Whether the value keeps to the bound; None without a value."""
         if self.value is None:
             return None
         return self.value >= self.bound if self.at_least else self.value <= self.bound
@@ -66,16 +68,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Table:
+    """One table of a section, with the targets that it is held against."""
+
     section: str
     title: str
-    caption: str  # what the floor is, in words and numbers
-    rows: tuple[Row, ...]
+    caption: str  # the floor, in words and numbers
+    rows: tuple[TableRow, ...]
     targets: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a benchmark is run. `shapes` and `ways` are those of the section `kernels`, `ours` always among them."""
+    """Settings of a benchmark. `shapes` and `ways` apply to the section `kernels`; `ours` is always among the ways."""
 
     rounds: int = 7
     n_threads: int = 2
@@ -86,18 +90,33 @@ class Settings:
     on_step: Callable[[str], None] = lambda _: None
 
     def sized(self, shape: Shape) -> Shape:
+        """Return the shape, with fewer rows in a quick run."""
         return shape._replace(n=min(shape.n, max(shape.n // QUICK, 2 * shape.C, 128))) if self.quick else shape
 
     def fewer(self, n: int) -> int:
-        """Of n samples, how many a quick run takes."""
+        """Return how many of n samples to take: fewer in a quick run."""
         return max(2, n // QUICK) if self.quick else n
 
+    def on_step_of(self, prefix: str) -> Callable[[str], None]:
+        """Return `on_step` with a prefix for its texts."""
+        return lambda text: self.on_step(f"{prefix}: {text}")
 
-def with_times(row: Row, times: Sequence[float], floors: Sequence[Floor], our_times: Sequence[float] = ()) -> Row:
-    """Medians over rounds; ratios are taken within rounds first."""
+
+def with_times(
+    row: TableRow, times: Sequence[float], floors: Sequence[Floor], our_times: Sequence[float] = ()
+) -> TableRow:
+    """Add times and ratios to a row, as medians over rounds. A ratio is taken within a round, then the median."""
     return replace(
         row,
         seconds=statistics.median(times),
         over_floor=timing.median_ratio(times, [floor.seconds for floor in floors]),
         over_ours=timing.median_ratio(times, our_times) if our_times else None,
+    )
+
+
+def rows_against(times: Mapping[str, Sequence[float]], floor: str) -> tuple[TableRow, ...]:
+    """Return a row for every call that was timed; the call named `floor` is the floor of all of them."""
+    return tuple(
+        TableRow(name=name, seconds=statistics.median(mine), over_floor=timing.median_ratio(mine, times[floor]))
+        for name, mine in times.items()
     )

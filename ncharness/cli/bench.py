@@ -1,4 +1,4 @@
-"""The command `ncharness bench`: its options, and tables as they come."""
+"""The command `ncharness bench`: its options, and its tables, each printed as soon as it is done."""
 
 import argparse
 import dataclasses
@@ -20,7 +20,7 @@ from ncharness.kernels import ops
 
 
 def add_bench(verbs: Any) -> None:
-    """Adds the command to a parser's."""
+    """Add the command to the subparsers `verbs`."""
     bench = verbs.add_parser(
         "bench",
         help="measure the kernels against a floor and other ways",
@@ -49,7 +49,7 @@ def add_bench(verbs: Any) -> None:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from ncharness.bench import render, sections, tables  # of no use to the other commands
+    from ncharness.bench import render, sections, tables  # not needed by the other commands
 
     if options.device != "cpu":
         return _bench_device(options)
@@ -101,7 +101,7 @@ def _bench_device(options: argparse.Namespace) -> int:
 
 
 def _show_tables(run: Callable[[Any], Iterator[Any]], settings: Any, about: dict[str, Any], path: Path | None) -> int:
-    """Prints tables as they come, and targets; writes them all, whether or not somebody stopped it."""
+    """Print each table as soon as it is done, then the targets. Write all of them to `path`, also after Ctrl-C."""
     from ncharness.bench import render
 
     console = Console()
@@ -130,7 +130,10 @@ def _show_tables(run: Callable[[Any], Iterator[Any]], settings: Any, about: dict
 
 @contextmanager
 def _status_line() -> Iterator[Callable[[str], None]]:
-    """What is being done, on a terminal; nothing in a pipe. No thread redraws it, which would disturb what is timed."""
+    """Show the current step on a terminal, nothing in a pipe.
+
+    No thread redraws the line, because that would disturb the timing.
+    """
     console = Console(stderr=True)
     columns = TextColumn("{task.description}")
     silent = not console.is_terminal

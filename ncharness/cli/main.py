@@ -44,7 +44,7 @@ _HELP = {
     "precision": "of training: float32 or bf16; measured in float32",
     "compiled": "train through torch.compile: True or False",
     "measurements": "about how many epochs are measured, log-spaced",
-    "metrics": f"metrics besides NCC error and CDNV, joined by +: {', '.join(names()[:3])} and {len(names()) - 3} others",
+    "metrics": f"metrics besides NCC error and CDNV, joined by +, such as {', '.join(names()[:3])}",
     "part": "all, or of a split for the comparative bound: first (S1) or both (S1 and S2 with noise)",
     "split": "which random division into S1 and S2",
 }

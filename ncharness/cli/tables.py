@@ -1,4 +1,4 @@
-"""What the command line prints of runs: a line a run, the layers of one, and the comparative bound."""
+"""Tables that the command line prints: a line for every run, the layers of one run, and the comparative bound."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from ncharness.verdicts.bound import Bound
 
 
 def print_runs(entries: Sequence[tuple[Path, Run | None, str]]) -> None:
-    """A line per run: errors of the network, and effective depth d at each eps."""
+    """Print a line for every run: errors of the network, and effective depth d at each eps."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("run", overflow="fold")
     table.add_column("key", no_wrap=True)
@@ -34,11 +34,11 @@ def print_runs(entries: Sequence[tuple[Path, Run | None, str]]) -> None:
         depths = ["none" if (depth := effective_depth(profile, eps=eps)) is None else str(depth) for eps in EPS_SWEEP]
         errors = [f"{run.scalar('error', split=split):.3f}" for split in ("train", "test")]
         table.add_row(escape(name), key, *errors, *depths, "done")
-    _wide().print(table)
+    _console().print(table)
 
 
 def print_rows(run: Run) -> None:
-    """All that a study found, in the order it tells."""
+    """Print all rows of a study, in the order in which it yields them."""
     table = Table(*Row._fields, box=None, pad_edge=False, header_style="bold")
     for row in run.rows:
         table.add_row(*map(str, row[:-1]), f"{row.value:.6g}")
@@ -46,7 +46,7 @@ def print_rows(run: Run) -> None:
 
 
 def print_layers(run: Run, metrics: Sequence[str]) -> None:
-    """The layers of a training after its last epoch, and what was asked for of the network."""
+    """Print the layers of a training run after its last epoch, and the given metrics of the whole network."""
     console, table = Console(highlight=False), Table(box=None, pad_edge=False, header_style="bold")
     last = {(row.layer, row.split, row.metric): row.value for row in run.rows if row.epoch == run.epochs[-1]}
     measured = {(split, metric) for layer, split, metric in last if layer != "network"}
@@ -65,7 +65,7 @@ def print_layers(run: Run, metrics: Sequence[str]) -> None:
 
 
 def print_bounds(bounds: Sequence[Bound]) -> None:
-    """A line per data set, L, p and alpha: the four terms, their sum, and the test error beside it."""
+    """Print a line for every data set, L, p and alpha: the four terms, their sum, and the test error."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for heading in (
         "data",
@@ -98,11 +98,11 @@ def print_bounds(bounds: Sequence[Bound]) -> None:
             escape(total),
             escape(f"{test.value:.3f} [{test.low:.3f}, {test.high:.3f}]"),
         )
-    _wide().print(table)
+    _console().print(table)
 
 
-def _wide() -> Console:
-    """The terminal; a file or a pipe, which has no edge to fold at, is wide."""
+def _console() -> Console:
+    """Return a console as wide as the terminal, or of 160 columns in a file or a pipe, which has no edge to fold at."""
     console = Console()
     if not console.is_terminal:
         console.width = 160

@@ -1,4 +1,4 @@
-"""What callers pass, as tensors that the kernels can take: every error about an argument is raised here, by name."""
+"""Conversion of arguments to tensors that the kernels take. Every error about an argument is raised here, by name."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _MAX_CLASSES = 2**31 - 1  # the kernels count them in 32 bits
 
 
 def as_features(features: Array) -> Tensor:
-    """`features` as a floating-point tensor (n, d), contiguous along d, without a copy where possible.
+    """Convert `features` to a floating-point tensor (n, d), contiguous along d, without a copy where possible.
 
     Raises TypeError for anything that is not a numpy array or torch tensor of float64, float32, float16 or bfloat16,
     ValueError for a wrong rank or d = 0.
@@ -33,9 +33,9 @@ def as_features(features: Array) -> Tensor:
 
 
 def as_labels(labels: Array, features: Tensor) -> Tensor:
-    """`labels` as a contiguous tensor (n,) that belongs to the n rows of `features`, its values yet to be checked.
+    """Convert `labels` to a contiguous tensor (n,) for the n rows of `features`; the values are not checked here.
 
-    int64, int32 and uint8 stay what they are, other integers become int64.
+    int64, int32 and uint8 keep their dtype, other integers become int64.
     """
     tensor = _as_tensor(labels, "labels")
     if tensor.dtype not in _INTEGERS:
@@ -50,7 +50,10 @@ def as_labels(labels: Array, features: Tensor) -> Tensor:
 
 
 def as_rows(rows: Array, name: str) -> Tensor:
-    """`rows` as a float64 tensor (C, d): class means, or the weight of a linear layer; errors name it `name`."""
+    """Convert `rows` to a float64 tensor (C, d): class means, or the weight of a linear layer.
+
+    Errors call the argument `name`.
+    """
     tensor = _as_tensor(rows, name)
     if tensor.dtype not in FLOATS:
         raise TypeError(f"{name}: expected float64, float32, float16 or bfloat16, got {tensor.dtype}")
@@ -60,13 +63,13 @@ def as_rows(rows: Array, name: str) -> Tensor:
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Raises ValueError unless `value` is one of the choices."""
+    """Raise ValueError unless `value` is one of the choices."""
     if value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
 
 def check_n_classes(n_classes: int) -> None:
-    """Raises TypeError or ValueError unless `n_classes` is an integer of at least 1 that 31 bits hold."""
+    """Raise TypeError or ValueError unless `n_classes` is an integer from 1 to 2^31 - 1."""
     if not isinstance(n_classes, int | np.integer | torch.SymInt) or isinstance(n_classes, bool):
         raise TypeError(f"n_classes: expected an integer, got {type(n_classes).__name__}")
     if n_classes < 1:
@@ -76,7 +79,7 @@ def check_n_classes(n_classes: int) -> None:
 
 
 def check_labels(labels: Tensor, n_classes: int) -> None:
-    """Raises ValueError with the first label outside [0, n_classes), as the native kernels do."""
+    """Raise ValueError that names the first label outside [0, n_classes), as the native kernels do."""
     bad = (labels < 0) | (labels >= n_classes)
     if bad.any():
         index = int(bad.nonzero()[0])
@@ -84,7 +87,7 @@ def check_labels(labels: Tensor, n_classes: int) -> None:
 
 
 def check_means(means: Tensor, features: Tensor) -> None:
-    """Raises ValueError unless `means` (C, d) belong to `features` (n, d)."""
+    """Raise ValueError unless `means` (C, d) match `features` (n, d) in columns and device."""
     if features.ndim != 2:
         raise ValueError(f"features: expected shape (n, d), got {tuple(features.shape)}")
     if means.ndim != 2 or len(means) < 1 or means.shape[1] != features.shape[1]:
@@ -94,7 +97,7 @@ def check_means(means: Tensor, features: Tensor) -> None:
 
 
 def check_stats(features: Tensor | None, count: Tensor, mean: Tensor, scatter: Tensor) -> None:
-    """Raises TypeError or ValueError unless the three are statistics as `class_stats` gives them, of such features."""
+    """Raise TypeError or ValueError unless the three are statistics from `class_stats`, for such features."""
     if count.dtype != torch.int64 or mean.dtype != torch.float64 or scatter.dtype != torch.float64:
         raise TypeError(
             "stats: expected int64 counts, float64 means and scatters, "
@@ -124,7 +127,7 @@ def _as_tensor(array: Array, name: str) -> Tensor:
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise TypeError(f"{name}: expected numbers, got dtype {array.dtype}")
     if not array.dtype.isnative or any(stride < 0 or stride % array.itemsize for stride in array.strides):
-        array = array.astype(array.dtype.newbyteorder("="), order="C")  # torch knows no such layout
+        array = array.astype(array.dtype.newbyteorder("="), order="C")  # torch has no such layout
     with warnings.catch_warnings():
         # A read-only array, such as a memory-mapped file, is fine: nothing here writes to it.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

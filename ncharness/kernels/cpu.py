@@ -1,9 +1,7 @@
-"""The compiled kernels for CPU tensors, and the only module that imports the extension.
+"""Compiled kernels for CPU tensors. Only this module imports the extension.
 
-Arguments are as `arrays` makes and checks them; csrc/class_stats.hpp says what is computed.
+Arguments must have been converted and checked by `arguments`; csrc/class_stats.hpp defines the results.
 """
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,21 +9,21 @@ from torch import Tensor
 from ncharness.kernels.pointers import aligned, empty_scores, empty_stats, of_all, of_features, of_labels
 
 try:
-    from ncharness.kernels import _core
+    from ncharness.kernels import _core as _core
 
     missing = ""
 except ImportError as error:
-    _core = None  # type: ignore[assignment]  # the reference serves, and ops.backend() says so
+    _core = None  # type: ignore[assignment]  # the reference is used instead, and ops.backend() says so
     missing = str(error)
 
 
 def available() -> bool:
-    """Whether the extension could be imported; `missing` says why not."""
+    """Return whether the extension could be imported; if not, `missing` holds the reason."""
     return _core is not None
 
 
 def instruction_sets() -> tuple[str, list[str]]:
-    """The one in use, and all that this processor has, best first."""
+    """Return the instruction set in use, and all that this processor has, best first."""
     return _core.level(), _core.levels()
 
 
@@ -66,19 +64,19 @@ def read(features: Tensor) -> int:
 
 
 class Scorer:
-    """Class means made ready for pass 2, once per type that features come in."""
+    """Pass 2 for fixed class means, which are prepared once for float64 features and once for all others."""
 
     def __init__(self, means: Tensor, gram: bool) -> None:
         self.means = means.detach().resolve_neg().to(torch.float64).contiguous()
         self.gram = gram
-        self.centres: dict[bool, Any] = {}
+        self.centres: dict[bool, _core.Centres] = {}  # by whether features are float64
 
     def __call__(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         n_classes, d = self.means.shape
-        wide, threads = features.dtype == torch.float64, torch.get_num_threads()
-        if wide not in self.centres:
-            self.centres[wide] = _core.Centres(self.means.data_ptr(), n_classes, d, wide, self.gram, threads)
+        float64, threads = features.dtype == torch.float64, torch.get_num_threads()
+        if float64 not in self.centres:
+            self.centres[float64] = _core.Centres(self.means.data_ptr(), n_classes, d, float64, self.gram, threads)
         features, labels = aligned(features), None if labels is None else aligned(labels)
         scores = empty_scores(features.shape[0], n_classes, self.gram)
-        _core.class_scores(of_features(features), of_labels(labels), self.centres[wide], threads, *of_all(scores))
+        _core.class_scores(of_features(features), of_labels(labels), self.centres[float64], threads, *of_all(scores))
         return scores

@@ -1,14 +1,15 @@
-"""The compiled kernels for CUDA tensors: on the current stream, without waiting for the device.
+"""Compiled kernels for CUDA tensors, enqueued on the current stream without waiting for the device.
 
-Arguments are as `arrays` makes and checks them; csrc/cuda.hpp says what is computed. Memory comes from torch's
-allocator. A label out of range raises nothing here, where nobody has looked yet: it spoils the statistics, and
-`first_bad_label` finds it in them.
+Arguments must have been converted and checked by `arguments`; csrc/cuda.hpp defines the results. Memory comes from
+torch's allocator. A label out of range raises nothing here, because the labels have not been read yet: it invalidates
+the statistics, and `merging.first_bad_label` finds it in them.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -16,20 +17,27 @@ from torch import Tensor
 from ncharness.kernels import cpu, reference
 from ncharness.kernels.pointers import aligned, empty_scores, empty_stats, of_all, of_features, of_labels
 
-_core = cpu._core  # type: ignore[attr-defined]  # that module's import, on purpose
+_core = cpu._core  # None where the extension could not be imported
 
 LEAST_CAPABILITY = (8, 0)
-"""Of a device: it multiplies bfloat16 on its tensor cores."""
+"""Least compute capability of a device: its tensor cores multiply bfloat16."""
+
+_Pass1: TypeAlias = Callable[
+    [tuple[int, int, int, int, int], tuple[int, int], int, int, int, int, tuple[int, int], int], None
+]
 
 
 def available() -> bool:
-    """Whether the extension has kernels for CUDA devices."""
+    """Return whether the extension has kernels for CUDA devices."""
     return hasattr(_core, "cuda_class_stats")
 
 
 @cache
 def refusal(device: torch.device) -> str:
-    """Why the kernels do not serve this device; empty where they do. Finding out waits for the device, once."""
+    """Return the reason for not using the kernels on this device, or an empty string.
+
+    The first call for a device waits for it.
+    """
     if not available():
         return "the native extension was built without nvcc"
     capability = torch.cuda.get_device_capability(device)
@@ -37,7 +45,7 @@ def refusal(device: torch.device) -> str:
         return f"the kernels need compute capability 8.0, and this device has {capability[0]}.{capability[1]}"
     try:
         why = "" if agrees_with_reference(device) else "gave wrong answers"
-    except RuntimeError as error:  # such as of a driver older than they are, or no code for this device
+    except RuntimeError as error:  # for example an older driver, or no code for this device
         why = f"failed ({error})"
     if why:
         warnings.warn(f"the kernels {why} on {device}, which gets the torch reference", stacklevel=2)
@@ -45,7 +53,7 @@ def refusal(device: torch.device) -> str:
 
 
 def agrees_with_reference(device: torch.device) -> bool:
-    """Whether the kernels give the reference's answers on small examples: a device may be newer than they are."""
+    """Return whether kernels and reference agree on small examples: the device may be newer than the kernels."""
     generator = torch.Generator().manual_seed(0)
     for n_classes in (10, 40):
         y = torch.arange(3 * n_classes, device="cpu") % n_classes
@@ -88,30 +96,31 @@ def cdnv(count: Tensor, mean: Tensor, scatter: Tensor) -> Tensor:
 
 
 class Scorer:
-    """Class means made ready for pass 2, once per type that features come in."""
+    """Pass 2 for fixed class means, which are prepared once for float64 features and once for all others."""
 
     def __init__(self, means: Tensor, gram: bool) -> None:
-        # A copy: near ties are decided by them, and whose they are may go on changing them.
+        # A copy, because the caller may change the means later, and near ties are decided by comparing with them.
         self.means = means.detach().to(torch.float64, copy=True).resolve_neg().contiguous()
         self.gram = gram
-        self.centres: dict[tuple[bool, int], Tensor] = {}  # by stream, as no stream waits for another
+        # By whether features are float64, and by stream, because streams do not wait for each other.
+        self.centres: dict[tuple[bool, int], Tensor] = {}
 
     def __call__(self, features: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         n_classes, d = self.means.shape
-        n, device, wide = features.shape[0], features.device, features.dtype == torch.float64
+        n, device, float64 = features.shape[0], features.device, features.dtype == torch.float64
         features, labels = aligned(features), None if labels is None else aligned(labels)
         of = self.means.data_ptr(), n_classes
         if self.means.is_cuda:
             self.means.record_stream(torch.cuda.current_stream(device))
         with _stream(device) as stream:
-            centres = self.centres.get((wide, stream))
+            centres = self.centres.get((float64, stream))
             if centres is None:
-                centres = _memory(_core.cuda_centres_bytes(n_classes, d, wide, self.gram), device)
-                _core.cuda_prepare(*of, d, wide, self.gram, _place(centres), stream)
-                if not _capturing(device):  # what a graph has recorded is there once it has run
-                    self.centres[wide, stream] = centres
+                centres = _memory(_core.cuda_centres_bytes(n_classes, d, float64, self.gram), device)
+                _core.cuda_prepare(*of, d, float64, self.gram, _place(centres), stream)
+                if not _capturing(device):  # what a graph recorded exists only once it has run
+                    self.centres[float64, stream] = centres
             scores = empty_scores(n, n_classes, self.gram, device)
-            scratch = _memory(_core.cuda_scores_bytes(n, n_classes, d, wide, self.gram), device)
+            scratch = _memory(_core.cuda_scores_bytes(n, n_classes, d, float64, self.gram), device)
             prepared, into = _place(centres), of_all(scores)
             _core.cuda_class_scores(
                 of_features(features), of_labels(labels), *of, self.gram, prepared, *into, _place(scratch), stream
@@ -119,7 +128,7 @@ class Scorer:
         return scores
 
 
-def _add(add, features: Tensor, labels: Tensor, into: tuple[Tensor, Tensor, Tensor]) -> None:  # type: ignore[no-untyped-def]  # a function of the extension
+def _add(add: _Pass1, features: Tensor, labels: Tensor, into: tuple[Tensor, Tensor, Tensor]) -> None:
     (n, d), n_classes = features.shape, into[1].shape[0]
     features, labels = aligned(features), aligned(labels)
     with _stream(features.device) as stream:
@@ -129,7 +138,7 @@ def _add(add, features: Tensor, labels: Tensor, into: tuple[Tensor, Tensor, Tens
 
 @contextmanager
 def _stream(device: torch.device) -> Iterator[int]:
-    """The current stream of a device, which is the current device meanwhile."""
+    """Make the device the current one and yield the handle of its current stream."""
     with torch.cuda.device(device):
         yield torch.cuda.current_stream(device).cuda_stream
 
@@ -139,7 +148,7 @@ def _capturing(device: torch.device) -> bool:
 
 
 def _memory(size: int, device: torch.device) -> Tensor:
-    # Given back to torch while kernels that use it are still to run, it goes to later work of the same stream alone.
+    # May be freed before the kernels that use it have run: torch reuses it only for later work of the same stream.
     return torch.empty(size, dtype=torch.uint8, device=device)
 
 

@@ -1,6 +1,6 @@
-"""The same quantities in plain torch, in float64: for devices without kernels, and for tests of the kernels.
+"""Reference implementation in plain torch, in float64: for devices without kernels, and for tests of the kernels.
 
-Arguments are as `arrays` makes and checks them.
+Arguments must have been converted and checked by `arguments`.
 """
 
 import torch
@@ -48,7 +48,7 @@ def class_scores(features: Tensor, labels: Tensor | None, means: Tensor, gram: b
     for rows in row_blocks(features):
         x = features[rows].double()
         dots = (x - shift) @ centred.T
-        # A product may add the terms of equal columns in different orders, so equal means may differ in the last bit.
+        # A GEMM may add the terms of equal columns in different orders, so equal means may differ in the last bit.
         found = first[(sq_norm - 2 * dots).argmin(dim=1)]  # torch's argmin returns the first minimum on the CPU
         usable = (x - shift).square().sum(dim=1).isfinite() & active.any()
         nearest[rows] = torch.where(usable, found, -1)
@@ -63,7 +63,7 @@ def class_scores(features: Tensor, labels: Tensor | None, means: Tensor, gram: b
 
 
 def _first_of_equal(means: Tensor) -> Tensor:
-    """(C,) int64: the lowest index of a class with the same mean."""
+    """Return (C,) int64: the lowest index of a class with the same mean."""
     same = torch.unique(means, dim=0, return_inverse=True)[1]
     index = torch.arange(len(means), device=means.device)
     return index.scatter_reduce(0, same, index, "amin", include_self=False)[same]

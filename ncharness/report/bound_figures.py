@@ -1,4 +1,4 @@
-"""The figure of the comparative bound: its terms, one upon the other, beside the test error that they are to bound."""
+"""Figure of the comparative bound: its terms as stacked bars, beside the test error that they should bound."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -17,10 +17,10 @@ _WIDTH = 0.5  # of a bar; one unit from L to L
 
 
 def bound_by_depth(runs: Iterable[Run]) -> list[Drawn]:
-    """The bound at eps .05 and alpha .1 over L, a panel per p: one figure for each family of networks on S1.
+    """Draw the bound at eps .05 and alpha .1 over L, a panel per p: one figure for each family of networks on S1.
 
-    delta1 is assumed 0, as in the claims. What it would add if it were estimated is an empty box upon the others,
-    where there are two initialisations a split to estimate it from.
+    delta1 is assumed 0, as in the claims. An empty box on top of the bars shows what it would add if it were estimated,
+    which needs two initialisations for each split.
     """
     given = [run for run in runs if isinstance(run.config, RunConfig)]
     families: dict[RunConfig, list[Run]] = {}
@@ -35,7 +35,7 @@ def bound_by_depth(runs: Iterable[Run]) -> list[Drawn]:
         estimated: dict[int, float] = {}
         try:
             bounds = sweep([*first, *both], delta1=0.0, **settings)
-        except ValueError:  # some split has not all its runs
+        except ValueError:  # some split lacks runs
             continue
         if not bounds:
             continue
@@ -48,7 +48,7 @@ def bound_by_depth(runs: Iterable[Run]) -> list[Drawn]:
 
 
 def _classes(data: str) -> int | None:
-    """How many classes a data set has; None for image folders."""
+    """Return the number of classes of a data set; None for image folders."""
     name = data.removeprefix("shuffled:")
     if name.startswith("folder:"):
         return None
@@ -82,7 +82,7 @@ def _drawn(config: RunConfig, bounds: Sequence[Bound], estimated: dict[int, floa
 
 
 def _stack(ax: Axes, bounds: Sequence[Bound], delta1: Sequence[float]) -> None:
-    """The bars of a panel, the sum's interval on their middle, the test error to the right of it."""
+    """Draw the bars of a panel, with the interval of their sum in the middle and the test error to the right."""
     places = range(len(bounds))
     parts = {
         "(1 + alpha) p, exact": [bound.penalty.value for bound in bounds],

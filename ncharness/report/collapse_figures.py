@@ -8,27 +8,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ncharness.report.style import MARKERS, Drawn, band, blank_panels, epoch_axis, layer_bar, shades
-from ncharness.report.traces import Array, Family, Groups, Trace, by, over_epochs, seeds
+from ncharness.report.traces import Family, FloatArray, Groups, Trace, by, over_epochs, seeds
 
 LABELS = {"ncc_error": "NCC accuracy", "cdnv": "CDNV"}
 BANDS = "bands: smallest to largest seed."
 
 
 def cdnv_by_layer(family: Family) -> Drawn | None:
-    """Train CDNV of every layer after the last epoch, clean labels, a line per L."""
+    """Draw train CDNV of every layer after the last epoch, clean labels, a line per L."""
     groups = by(family.traces, "depth", noise=0.0)
     return _by_layer(family, {f"L = {L}": groups[L] for L in groups}, "CDNV by layer", ["cdnv"], ["train"])
 
 
 def ncc_and_cdnv_by_layer(family: Family) -> Drawn | None:
-    """The same below the train NCC accuracy of the same layers."""
+    """Draw train NCC accuracy and, below it, CDNV of every layer after the last epoch, clean labels, a line per L."""
     groups = by(family.traces, "depth", noise=0.0)
     lines = {f"L = {L}": groups[L] for L in groups}
     return _by_layer(family, lines, "NCC accuracy and CDNV by layer", ["ncc_error", "cdnv"], ["train"])
 
 
 def collapse_by_width(family: Family) -> Drawn | None:
-    """NCC accuracy and CDNV of every layer on training and test data, a line per width, for the depth with most."""
+    """Draw NCC accuracy and CDNV of every layer on training and test data, a line per width.
+
+    The depth with most widths is shown.
+    """
     groups = {L: by(family.traces, "width", depth=L, noise=0.0) for L in by(family.traces, "depth")}
     depth = max(groups, key=lambda L: (len(groups[L]), L))
     lines = {f"H = {H}": traces for H, traces in groups[depth].items()}
@@ -38,7 +41,7 @@ def collapse_by_width(family: Family) -> Drawn | None:
 
 
 def cdnv_by_epoch(family: Family) -> Drawn | None:
-    """Train CDNV of every layer over epochs, one panel per L, clean labels."""
+    """Draw train CDNV of every layer over epochs, one panel per L, clean labels."""
     groups = by(family.traces, "depth", noise=0.0)
     if not _known(groups, "cdnv", "train"):
         return None
@@ -55,7 +58,7 @@ def cdnv_by_epoch(family: Family) -> Drawn | None:
 
 
 def held_out_by_epoch(family: Family) -> Drawn | None:
-    """Test NCC accuracy and test CDNV of the last layer over epochs, clean labels, a line per L."""
+    """Draw test NCC accuracy and test CDNV of the last layer over epochs, clean labels, a line per L."""
     groups = by(family.traces, "depth", noise=0.0)
     if not _known(groups, "cdnv", "test"):
         return None
@@ -95,23 +98,23 @@ def _by_layer(
     return Drawn(title, caption, figure)
 
 
-def _last_layer(metric: str, split: str, trace: Trace) -> Array:
-    values: Array = trace.of(metric, split)[:, -1]
+def _last_layer(metric: str, split: str, trace: Trace) -> FloatArray:
+    values: FloatArray = trace.of(metric, split)[:, -1]
     return values
 
 
 def _known(groups: Groups, metric: str, split: str) -> bool:
-    """Whether there is a trace and every one has the metric at its last epoch."""
+    """Return whether there are traces and all of them have the metric at their last epoch."""
     ends = [trace.of(metric, split)[-1] for traces in groups.values() for trace in traces]
     return bool(ends) and all(np.isfinite(end).all() for end in ends)
 
 
-def _shown(metric: str, values: Array) -> Array:
+def _shown(metric: str, values: FloatArray) -> FloatArray:
     return 1.0 - values if metric == "ncc_error" else values
 
 
 def _stack(metrics: Sequence[str], splits: Sequence[str], x: str) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """Panels with a row per metric, each with a scale of its own, and a column per split."""
+    """Make panels with a row per metric, each with a scale of its own, and a column per split."""
     figure = Figure(figsize=(4.8, 0.9 + (1.7 if len(metrics) > 1 else 2.3) * len(metrics)), layout="constrained")
     table = figure.subplots(len(metrics), len(splits), sharex=True, sharey="row", squeeze=False)
     axes = {}

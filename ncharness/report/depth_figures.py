@@ -1,7 +1,7 @@
-"""Figures from finished runs, one function per figure; nothing is trained, measured or judged here.
+"""Figures of effective depth from finished runs, one function per figure. Nothing is trained, measured or judged.
 
-Everything is drawn on `matplotlib.figure.Figure` objects; pyplot and its global state are never touched. A figure is
-drawn only where its runs exist, and its caption says what is in it, over how many seeds.
+Everything is drawn on `matplotlib.figure.Figure` objects; pyplot and its global state are not used. A figure is drawn
+only if its runs exist, and its caption states its content and the number of seeds.
 """
 
 import math
@@ -29,8 +29,8 @@ from ncharness.report.style import (
     shades,
 )
 from ncharness.report.traces import (
-    Array,
     Family,
+    FloatArray,
     Groups,
     Trace,
     by,
@@ -41,7 +41,7 @@ from ncharness.report.traces import (
     over_training,
     seeds,
     summary,
-    traces,
+    traces_of,
 )
 from ncharness.store.run import Run
 
@@ -50,12 +50,12 @@ DOTS = "hollow where they have no depth; bars: mean and 95 % t-interval, only wh
 
 
 def figures(runs: Iterable[Run], *, eps: Sequence[float] = EPS_SWEEP) -> list[Drawn]:
-    """Every figure that the runs allow; the same figure of all families one after the other.
+    """Draw every figure that the runs allow; the same figure of all families one after the other.
 
-    A family is what differs only in depth, label noise and seed. Runs at learning rate 0 are controls: they appear
-    dashed in the figure over epochs and nowhere else.
+    The runs of a family differ only in depth, label noise, split and seed. Runs at learning rate 0 are controls: they
+    appear dashed in the figure over epochs and nowhere else.
     """
-    found = traces(runs)
+    found = traces_of(runs)
     alike = group(found)
     swept = [family for family in alike if is_swept(family, alike)]
     with rc_context(STYLE):
@@ -72,13 +72,16 @@ def figures(runs: Iterable[Run], *, eps: Sequence[float] = EPS_SWEEP) -> list[Dr
 
 
 def curves_by_depth(family: Family) -> Drawn | None:
-    """Train NCC accuracy of every layer over epochs, one panel per L, clean labels: the paper's Figure 1."""
+    """Draw train NCC accuracy of every layer over epochs, one panel per L, clean labels: the paper's Figure 1."""
     panels = {f"L = {L}": of for L, of in by(family.traces, "depth", noise=0.0).items()}
     return _curves(family, panels, "NCC accuracy of every layer", "clean labels")
 
 
 def curves_by_noise(family: Family) -> Drawn | None:
-    """The same with one panel per fraction of corrupted labels, for the depth that has the most of them."""
+    """Draw train NCC accuracy of every layer over epochs, one panel per fraction of corrupted labels.
+
+    The depth with most fractions is shown.
+    """
     groups = {L: by(family.traces, "noise", depth=L) for L in by(family.traces, "depth")}
     depth = max(groups, key=lambda L: (len(groups[L]), L))
     panels = {f"noise {noise:g}": of for noise, of in groups[depth].items()}
@@ -109,7 +112,7 @@ def _curves(family: Family, panels: Mapping[str, Sequence[Trace]], title: str, s
 
 
 def final_profiles(family: Family) -> Drawn | None:
-    """Train NCC error of every layer after the last epoch, a line per L, clean labels, log axis with a zero."""
+    """Draw train NCC error of every layer after the last epoch, a line per L, clean labels, log axis with a zero."""
     groups = by(family.traces, "depth", noise=0.0)
     if not groups:
         return None
@@ -130,17 +133,17 @@ def final_profiles(family: Family) -> Drawn | None:
 
 
 class Series(NamedTuple):
-    """One line of an effective-depth panel: for each x, the NCC errors of layers 1..L of every seed."""
+    """One line of an effective-depth panel: the NCC errors of layers 1..L of every seed, by x."""
 
     label: str
     colour: Colour | str
-    profiles: Mapping[float, Sequence[Array]]
+    profiles: Mapping[float, Sequence[FloatArray]]
     over_epochs: bool = False
     dashed: bool = False
 
 
 def depth_against_depth(family: Family, *, eps: Sequence[float]) -> Drawn | None:
-    """Effective depth against the depth L of the network, clean labels."""
+    """Draw effective depth against the depth L of the network, clean labels."""
     groups = by(family.traces, "depth", noise=0.0)
     if len(groups) < 2:
         return None
@@ -153,14 +156,14 @@ def depth_against_depth(family: Family, *, eps: Sequence[float]) -> Drawn | None
 
 
 def depth_against_noise(family: Family, *, eps: Sequence[float]) -> Drawn | None:
-    """Effective depth against label noise, the fraction of corrupted training labels, a line per L."""
+    """Draw effective depth against label noise, the fraction of corrupted training labels, a line per L."""
     lines = {L: by(family.traces, "noise", depth=L) for L in by(family.traces, "depth")}
     ticks = {noise: f"{noise:g}" for noise in by(family.traces, "noise")}
     return _against("label noise", family.about, lines, ticks, eps)
 
 
 def depth_against_width(family: Family, *, eps: Sequence[float]) -> Drawn | None:
-    """Effective depth against the width H on a log axis, clean labels, a line per L."""
+    """Draw effective depth against the width H on a log axis, clean labels, a line per L."""
     lines = {L: by(family.traces, "width", depth=L, noise=0.0) for L in by(family.traces, "depth")}
     lines = {L: {math.log2(H): of for H, of in line.items()} for L, line in lines.items()}
     ticks = {math.log2(H): str(H) for H in by(family.traces, "width", noise=0.0)}
@@ -181,7 +184,7 @@ def _against(
 
 
 def depth_against_epoch(family: Family, *, eps: Sequence[float]) -> Drawn | None:
-    """Effective depth over training, clean labels, a line per L; dashed the controls at learning rate 0."""
+    """Draw effective depth over training, clean labels, a line per L; controls at learning rate 0 are dashed."""
     groups, controls = (by(of, "depth", noise=0.0) for of in (family.traces, family.controls))
     if not groups:
         return None
@@ -235,7 +238,7 @@ def _depths(line: Series, eps: float) -> Depths:
 
 
 def _draw(ax: Axes, line: Series, depths: Depths, marker: str, *, none: float, shift: float, step: float) -> None:
-    """One series of a panel: seeds as dots, on the shelf and hollow where they have no depth, and their means."""
+    """Draw one series of a panel: seeds as dots, hollow and on the shelf if they have no depth, and their means."""
     x = [at + shift for at in depths]
     mean, low, high = np.array([summary(at, over_epochs=line.over_epochs) for at in depths.values()]).T
     style: dict[str, Any] = {"color": line.colour, "linestyle": "--" if line.dashed else "-"}
@@ -260,8 +263,8 @@ def _draw(ax: Axes, line: Series, depths: Depths, marker: str, *, none: float, s
 
 
 def _of_families(draw: Callable[[Family], Drawn | None], runs: Iterable[Run], **free: Any) -> list[Drawn]:
-    """One figure for each family of the runs that has it; `free` are fields in which a family may differ too."""
-    drawn = [draw(family) for family in group(traces(runs), **free)]
+    """Draw one figure for each family of the runs that has it; `free` are further fields that may differ there."""
+    drawn = [draw(family) for family in group(traces_of(runs), **free)]
     return [one for one in drawn if one is not None]
 
 
@@ -279,11 +282,11 @@ NAMED: Mapping[str, Callable[[Iterable[Run]], list[Drawn]]] = {
     "test-by-epoch": partial(_of_families, collapse_figures.held_out_by_epoch),
     "bound-by-depth": bound_figures.bound_by_depth,
 }
-"""The figures that a claim can name."""
+"""Figures that a claim can name."""
 
 
 def named(name: str, runs: Iterable[Run]) -> list[Drawn]:
-    """The figure of that name, one for each family of the runs that has it; ValueError for a name not in NAMED."""
+    """Draw the figure of that name, once for each family of the runs that has it. Raises ValueError for others."""
     if name not in NAMED:
         raise ValueError(f"name: expected one of {', '.join(NAMED)}, got {name!r}")
     with rc_context(STYLE):

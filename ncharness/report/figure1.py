@@ -1,4 +1,4 @@
-"""Figure 1 of arXiv:2202.09028 from runs of one's own, with the published levels at its edge."""
+"""Figure 1 of arXiv:2202.09028 drawn from the user's runs, with the published levels at its right edge."""
 
 import re
 import textwrap
@@ -9,18 +9,18 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.ticker import MaxNLocator
 
-from ncharness.report.figure1_readings import NETWORK, READINGS, document, read, scale
+from ncharness.report.figure1_readings import NETWORK, READINGS, document, parse_reading, scale
 from ncharness.report.style import STYLE, Drawn, band, blank_panels, layer_bar
-from ncharness.report.traces import Family, by, group, over_epochs, seeds, trace, traces
+from ncharness.report.traces import Family, by, group, over_epochs, seeds, trace, traces_of
 from ncharness.store.run import Run
 from ncharness.training.config import RunConfig
 
 
 def figure_one(family: Family) -> Drawn | None:
-    """Train NCC accuracy of every layer over epochs, a panel for each published L, clean labels.
+    """Draw train NCC accuracy of every layer over epochs, a panel for each published L, clean labels.
 
-    Its first line says at which scale the runs are; triangles at the right edge are the published levels of the same
-    layers, black the network's. None where the family has no run of a published L.
+    The first line states the scale of the runs. Triangles at the right edge are the published levels of the same
+    layers, the black one that of the network. Returns None if the family has no run of a published L.
     """
     groups = {L: traces for L, traces in by(family.traces, "depth", noise=0.0).items() if L in READINGS}
     if not groups:
@@ -30,18 +30,18 @@ def figure_one(family: Family) -> Drawn | None:
         figure, axes = blank_panels(len(groups), "epoch", "train NCC accuracy")
         lines = textwrap.wrap(label, 84)
         figure.suptitle("\n".join(lines), fontsize=7.5, x=0.02, ha="left")
-        figure.set_figheight(figure.get_figheight() + 0.6 + 0.13 * len(lines))  # for it and the layers' key
+        figure.set_figheight(figure.get_figheight() + 0.6 + 0.13 * len(lines))  # for title and key
         colours = layer_bar(figure, axes, max(groups))
         for ax, (L, traces) in zip(axes, groups.items(), strict=True):
             epochs, errors = over_epochs(traces, lambda trace: trace.errors)
             edge = 1.04 * epochs[-1]
             for layer, text in enumerate(READINGS[L]):
                 band(ax, epochs, 1.0 - errors[:, :, layer], color=colours[layer])
-                level = read(text)
+                level = parse_reading(text)
                 ax.plot(edge, (level.low + level.high) / 2, "<", color=colours[layer], markersize=4, clip_on=False)
             accuracy = np.ma.masked_invalid(over_epochs(traces, lambda trace: trace.accuracy)[1])
             ax.plot(epochs, accuracy.mean(axis=0), color="black", linewidth=1, linestyle=(0, (3, 2)))
-            ax.plot(edge, read(NETWORK[L]).low, "<", color="black", markersize=2.5, clip_on=False, zorder=3)
+            ax.plot(edge, parse_reading(NETWORK[L]).low, "<", color="black", markersize=2.5, clip_on=False, zorder=3)
             ax.set(title=f"L = {L}", ylim=(0.0, 1.03), xlim=(0, 1.06 * epochs[-1]), yticks=[0.0, 0.5, 1.0])
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 2.5, 5, 10]))
     caption = (
@@ -53,17 +53,17 @@ def figure_one(family: Family) -> Drawn | None:
 
 
 def write(runs: Iterable[Run], folder: Path, *, data: str, width: int | None = None) -> list[Path]:
-    """Figure 1 as PNG and SVG and its table as Markdown, for every family of CONV runs of a data set.
+    """Write Figure 1 as PNG and SVG and its table as Markdown, for every family of CONV runs of a data set.
 
-    Returns what was written, a family's three files one after the other. Left out are runs with label noise, at
-    learning rate 0, of an L that was not published, and with other capture points than the published figure has.
+    Returns the paths of the files, three for each family. Runs are left out if they have label noise, learning rate 0,
+    an L that was not published, or other capture points than the published figure.
     """
     chosen = {run.config.key(): run for run in runs if _belongs(run) and run.training.data == data}
-    wide = [run for run in chosen.values() if width in (None, run.training.width)]
+    of_width = [run for run in chosen.values() if width in (None, run.training.width)]
     written = []
-    for family in group(traces(wide)):
+    for family in group(traces_of(of_width)):
         drawn = figure_one(family)
-        assert drawn is not None  # as every run belongs
+        assert drawn is not None  # because every run was selected by _belongs
         config = family.traces[0].config
         key = config.replace(depth=1, seed=0).key()
         name = re.sub(r"[^\w.]+", "-", f"figure1-H{config.width}-{Path(data).name}-{key}")

@@ -1,9 +1,9 @@
-"""Figure 1 as it was published, in numbers, and how far runs are from it; nothing is drawn here.
+"""Readings of the published Figure 1, and the deviations of runs from them. Nothing is drawn here.
 
 The numbers are the train NCC accuracies at the last plotted point of Figure 1 in the README of the code published with
-arXiv:2202.09028 (CONV-L-400 on CIFAR-10), read off the image by colour: within .005, where an `i` follows within .0005
-(an inset of the figure), where a `~` stands before only about. The last point is the state after 490 of 500 epochs.
-Neither a table of these numbers nor their seeds are public in the sources at hand.
+arXiv:2202.09028 (CONV-L-400 on CIFAR-10), read off the image by colour. Their precision is .005; .0005 if an `i`
+follows (from an inset of the figure); a `~` before a number means approximately. The last point is the state after 490
+of 500 epochs. Neither a table of these numbers nor their seeds are public in the sources at hand.
 """
 
 from collections.abc import Sequence
@@ -23,9 +23,9 @@ READINGS: dict[int, tuple[str, ...]] = {
     16: (".364", ".46", ".57", ".75", ".925", "~.971i", ".992i", ".994i", *[".995-.998"] * 8),
     20: (".363", ".45", ".58", ".77", ".92", "~.972i", ".991i", ".994i", *[".996-.998"] * 12),
 }
-"""By L, the train NCC accuracy of layers 1..L as it was read; of the layers above 8 only their range is known."""
+"""Train NCC accuracy of layers 1..L as read, by L; for the layers above 8 only their range is known."""
 NETWORK = {3: ".994i", 5: ".9995i", 8: ".9975i", 12: ".9965i", 16: ".998i", 20: ".998i"}
-"""By L, the training accuracy of the network itself."""
+"""Training accuracy of the network itself, by L."""
 SETTINGS = {
     "arch": "conv",
     "width": 400,
@@ -41,25 +41,28 @@ SETTINGS = {
     "augment": "code",
     "precision": "float32",
 }
-"""What the figure was made with, in the fields of a configuration; the schedule is the one that its steps show, and
-single precision is what the published code measures in."""
+"""Settings of the published figure, as fields of a configuration.
+
+The schedule is the one that the steps of the figure show. Single precision is that of the published code's
+measurements.
+"""
 _NAMES = {"n_train": "training samples", "lr": "learning rate", "augment": "augmentation"}
 _SINGLE = 8  # layers with a column of their own
 
 
 class Reading(NamedTuple):
-    """The ends of what a number may be by its notation: equal, or those of a range."""
+    """Least and greatest value of a reading; equal unless it is a range."""
 
     low: float
     high: float
 
     def deviation(self, value: float) -> float:
-        """By how much a value is above (positive) or below; 0 inside a range."""
+        """Return how far a value is above (positive) or below (negative) the reading; 0 inside a range."""
         return value - min(max(value, self.low), self.high)
 
 
 class Cell(NamedTuple):
-    """A layer of a network as published and as measured, the mean over the runs; layer 0 is the network itself."""
+    """Published and measured accuracy of a layer, the latter as the mean over runs; layer 0 is the network itself."""
 
     depth: int
     layer: int
@@ -68,13 +71,14 @@ class Cell(NamedTuple):
 
     @property
     def deviation(self) -> float:
-        return read(self.published).deviation(self.measured)
+        """Deviation of the measured accuracy from the published one."""
+        return parse_reading(self.published).deviation(self.measured)
 
 
-def read(text: str) -> Reading:
-    """A number in the notation of READINGS.
+def parse_reading(text: str) -> Reading:
+    """Parse a number in the notation of READINGS.
 
-    >>> read("~.972i"), read(".993-.997")
+    >>> parse_reading("~.972i"), parse_reading(".993-.997")
     (Reading(low=0.972, high=0.972), Reading(low=0.993, high=0.997))
     """
     low, _, high = text.strip("~i").partition("-")
@@ -82,7 +86,7 @@ def read(text: str) -> Reading:
 
 
 def differences(config: RunConfig) -> list[str]:
-    """In what a run is unlike the published ones, but for L and the seed, in words: empty at the published settings."""
+    """List the settings of a run that differ from the published ones, in words, except L and the seed."""
     own = {"augment": "none", "precision": "float32", **config.to_dict()}
     return [
         f"{_NAMES.get(name, name.replace('_', ' '))} {_word(own[name])} instead of {_word(value)}"
@@ -98,15 +102,16 @@ def _word(value: object) -> str:
 
 
 def scale(config: RunConfig) -> str:
-    """The label that goes wherever the runs' numbers go."""
+    """Return the label of the runs' scale, which is shown with all of their numbers."""
     found = differences(config)
     return f"Reduced scale: {', '.join(found)}" if found else "The published settings"
 
 
 def compare(runs: Sequence[Run]) -> list[Cell]:
-    """The cells of the published table that runs on clean labels can fill, after their last epoch: L ascending.
+    """Compare runs on clean labels, after their last epoch, with the published table. Returns cells, L ascending.
 
-    `runs` differ in depth and seed alone; those of another L are left out. Raises ValueError where they differ in more.
+    `runs` must differ in depth and seed only, otherwise ValueError is raised. Runs of an L that was not published are
+    left out.
     """
     if len(kinds := {run.training.replace(depth=1, seed=0) for run in runs}) > 1:
         raise ValueError(f"runs: expected runs that differ in depth and seed alone, got {len(kinds)} kinds")
@@ -122,7 +127,7 @@ def compare(runs: Sequence[Run]) -> list[Cell]:
 
 
 def largest(cells: Sequence[Cell]) -> dict[int, Cell]:
-    """By layer, the cell with the largest deviation in either direction; 0 is the network, 9 all layers above 8."""
+    """Return the cell with the largest absolute deviation for every layer; 0 is the network, 9 all layers above 8."""
     found: dict[int, Cell] = {}
     for cell in cells:
         column = min(cell.layer, _SINGLE + 1)
@@ -131,8 +136,8 @@ def largest(cells: Sequence[Cell]) -> dict[int, Cell]:
     return dict(sorted(found.items()))
 
 
-def table(cells: Sequence[Cell]) -> str:
-    """A Markdown table, a row as published and a row as measured for every L, the largest deviations below."""
+def deviation_table(cells: Sequence[Cell]) -> str:
+    """Render a Markdown table: a published and a measured row for every L, and the largest deviations below."""
     columns = [*sorted({min(cell.layer, _SINGLE + 1) for cell in cells} - {0}), 0]
     names = {0: "network", _SINGLE + 1: f"> {_SINGLE}"}
     lines = [["L", "", *(names.get(column, str(column)) for column in columns)], ["---"] * (len(columns) + 2)]
@@ -163,7 +168,7 @@ def _signed(value: float) -> str:
 
 
 def document(runs: Sequence[Run]) -> str:
-    """The table with all that belongs to it: what was run, where the published numbers are from and how they read."""
+    """Render the table with its explanation: the runs, the source of the published numbers, and their notation."""
     config, seeds = runs[0].training, sorted({run.training.seed for run in runs})
     counted = f"{len(seeds)} seed{'' if len(seeds) == 1 else 's'} ({', '.join(map(str, seeds))})"
     about = (
@@ -175,11 +180,11 @@ def document(runs: Sequence[Run]) -> str:
         f"Published: {SOURCE}; CONV-L-400 on CIFAR-10, after 490 of 500 epochs; read within .005, `i` within .0005 "
         "(an inset), `~` about; of the layers above 8 the range over them."
     )
-    return f"{scale(config)}.\n\n{about}\n\n{table(compare(runs))}\n{reading}\n"
+    return f"{scale(config)}.\n\n{about}\n\n{deviation_table(compare(runs))}\n{reading}\n"
 
 
 def recipe() -> str:
-    """The command that trains the runs of the figure."""
+    """Return the command that trains the runs of the figure."""
     defaults = RunConfig().to_dict()
     unlike = {name: value for name, value in SETTINGS.items() if name in defaults and value != defaults[name]}
     options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in unlike.items())

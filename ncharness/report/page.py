@@ -1,5 +1,7 @@
-"""The HTML page of a suite of claims: one file, no script, nothing fetched from anywhere, the same bytes for the same
-rows and runs."""
+"""HTML page of a suite of claims: one file without scripts or external resources.
+
+The same rows and runs give the same bytes.
+"""
 
 import html
 import io
@@ -36,14 +38,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 class Html(str):
-    """Text that is markup already; every other text is escaped on its way into the page."""
+    """Text that is already markup; all other text is escaped when it is put into the page."""
 
 
 Content = str | Iterable[str]
 
 
 def _tag(name: str, content: Content = "", **attributes: str) -> Html:
-    """An element; `class_` is class, and underscores in attribute names are hyphens."""
+    """Build an element; `class_` becomes class, and underscores in attribute names become hyphens."""
     names = {key: key.rstrip("_").replace("_", "-") for key in attributes}
     opening = "".join(f' {names[key]}="{html.escape(value)}"' for key, value in attributes.items())
     return Html(f"<{name}{opening}>{_join(content)}</{name}>")
@@ -54,8 +56,8 @@ def _join(content: Content) -> Html:
     return Html("".join(part if isinstance(part, Html) else html.escape(part) for part in parts))
 
 
-def page(rows: Sequence[ClaimRow], runs: Sequence[Run]) -> str:
-    """The whole page; rows in the order they are shown."""
+def render_page(rows: Sequence[ClaimRow], runs: Sequence[Run]) -> str:
+    """Render the whole page, with the rows in the given order."""
     drawn = _drawn(rows, runs)
     shown = {(one.title, one.caption) for ones in drawn.values() for one in ones}
     others = [one for one in figures(runs) if (one.title, one.caption) not in shown]
@@ -94,7 +96,7 @@ def _anchor(claim: str) -> str:
 
 
 def _source(source: str) -> Html:
-    """The source with its arXiv numbers as links, the only addresses on the page."""
+    """Render a source with its arXiv numbers as links, the only external addresses on the page."""
     parts = re.split(r"(arXiv:\d{4}\.\d{4,5})", source)
     return _join(_tag("a", p, href=f"https://arxiv.org/abs/{p[6:]}") if p.startswith("arXiv:") else p for p in parts)
 
@@ -105,7 +107,7 @@ def _badge(row: ClaimRow) -> Html:
 
 
 def _cards(head: Sequence[str], lines: Iterable[tuple[Mapping[str, str], Sequence[str]]], kind: str) -> Html:
-    """A table whose rows are cards on a narrow screen; the roles keep it a table for screen readers there too."""
+    """Build a table whose rows become cards on a narrow screen; the roles keep it a table for screen readers."""
     body = [
         _tag(
             "tr",
@@ -132,7 +134,7 @@ def _verdicts(rows: Iterable[ClaimRow]) -> Html:
 
 
 def _drawn(rows: Iterable[ClaimRow], runs: Iterable[Run]) -> dict[str, list[Drawn]]:
-    """By claim, the figure that it names, of the runs of its tests and controls."""
+    """Draw the figure that each claim names, from the runs of its tests and controls, by claim."""
     drawn = {}
     for claim, group in itertools.groupby(rows, key=lambda row: row.claim):
         tests = list(group)
@@ -178,13 +180,13 @@ def _test(row: ClaimRow, runs: Mapping[str, Run]) -> Html:
         else "-",
     }
     listed = [_tag("div", [_tag("dt", name), _tag("dd", content)]) for name, content in facts.items()]
-    about = [_tag("p", row.statement)] if row.control else []  # what the control is; a test has its claim's
+    about = [_tag("p", row.statement)] if row.control else []  # of the control; that of a test is its claim's
     content = [_tag("h4", [title, " ", _badge(row)]), *about, _tag("p", row.reason), _strip(row), _tag("dl", listed)]
     return _tag("section", content, class_="control" if row.control else "test")
 
 
 def _strip(row: ClaimRow) -> Html:
-    """Seeds, interval and effect of a row on one axis, with the side of the margin on which the claim holds shaded."""
+    """Draw seeds, confidence interval and effect of a row on one axis, shaded where the claim holds."""
     if row.effect is None or row.low is None or row.high is None or row.margin is None:
         return Html()
     bounds = [-row.margin, row.margin] if row.test == "equivalence" else [row.margin]
@@ -200,7 +202,7 @@ def _strip(row: ClaimRow) -> Html:
     seeds = "".join(f'<circle class="seed" cx="{x(v)}" cy="10" r="2.5"/>' for v in row.values if math.isfinite(v))
     effect = f'<path d="M{x(row.effect)} 17l4 4l-4 4l-4 -4z" fill="currentColor"/>'
     line = f'<path class="interval" d="M{x(row.low)} 21H{x(row.high)}"/>'
-    far = [at for at in bounds if abs(at) > 0.08 * span]  # their numbers do not run into the zero's
+    far = [at for at in bounds if abs(at) > 0.08 * span]  # their labels do not overlap that of zero
     words = "".join(f'<text x="{x(at)}" y="42">{number(at)}</text>' for at in (0.0, *far))
     label = f"effect {number(row.effect)}, interval {interval(row)}, margin {number(row.margin)}"
     opening = f'<svg class="strip" viewBox="0 0 300 46" role="img" aria-label="{label}">'
@@ -208,7 +210,7 @@ def _strip(row: ClaimRow) -> Html:
 
 
 def _links(keys: Iterable[str], runs: Mapping[str, Run]) -> Iterable[Html]:
-    """Runs by name and key, and in a word where they come from; the table of runs has each in full."""
+    """Link the runs by name and key, with a summary of their provenance; the table of runs has each in full."""
     found = [runs[key] for key in keys if key in runs]
     for name in ("version", "commit", "torch", "device"):
         values = sorted({str(run.provenance.get(name) or "-") for run in found})
@@ -240,7 +242,7 @@ def _cards_of(drawn: Sequence[Drawn], prefix: str) -> Iterable[Html]:
 
 
 def _svg(figure: Figure, prefix: str, words: str) -> Html:
-    """The figure as an inline element: real text, as wide as its place, its ids its own."""
+    """Render the figure as an inline element with real text, as wide as its container, with unique ids."""
     text = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "ncharness"}):
         figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
@@ -249,7 +251,7 @@ def _svg(figure: Figure, prefix: str, words: str) -> Html:
     view = re.search(r'viewBox="[^"]*"', svg)
     label = html.escape(words)
     opening = f'<svg role="img" aria-label="{label}" {view.group() if view else ""}>'
-    svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)  # a template would read backslashes in it
+    svg = re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1)  # in a template string, backslashes would be escapes
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, flags=re.DOTALL)  # it would style the whole page
     return Html(re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg))
 
@@ -280,5 +282,5 @@ def _fit(run: Run) -> str:
 
 
 def write_report(rows: Iterable[ClaimRow], runs: Iterable[Run], path: Path) -> None:
-    """One HTML file that needs nothing else: verdicts, claims, figures, and the runs. Replaced as a whole."""
-    replace_file(path, page(ordered(rows), list(runs)))
+    """Write one self-contained HTML file with verdicts, claims, figures and runs. It is replaced atomically."""
+    replace_file(path, render_page(ordered(rows), list(runs)))

@@ -1,4 +1,4 @@
-"""What figures are made of: panels that a phone can show, colours that everybody can tell apart, lines with bands."""
+"""Building blocks of figures: panels for small screens, colours for the colour-blind, lines with bands."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
-from ncharness.report.traces import Array
+from ncharness.report.traces import FloatArray
 
 Colour = tuple[float, float, float, float]
 GREY = "#8a8a8a"
@@ -32,7 +32,7 @@ STYLE: dict[Any, Any] = {
 
 
 class Drawn(NamedTuple):
-    """A figure with the words that go around it."""
+    """A figure with its title and caption."""
 
     title: str
     caption: str
@@ -40,13 +40,13 @@ class Drawn(NamedTuple):
 
 
 def shades(count: int) -> list[Colour]:
-    """Dark to light, told apart by lightness alone: readable to the colour-blind and in grey."""
+    """Return colours from dark to light that differ in lightness: legible to the colour-blind and in grey."""
     shares = [0.3] if count == 1 else [0.88 * (i / (count - 1)) ** 0.8 for i in range(count)]
     return [colormaps["viridis"](share) for share in shares]
 
 
 def blank_panels(count: int, x: str, y: str) -> tuple[Figure, list[Axes]]:
-    """A figure that a phone can show: `count` panels of one scale, in at most two columns, axes named x and y."""
+    """Make a figure for small screens: `count` panels of one scale, in at most two columns, axes labelled x and y."""
     columns = min(count, 2)
     rows = math.ceil(count / columns)
     figure = Figure(figsize=(4.8, 0.9 + (1.7 if count > 1 else 2.3) * rows), layout="constrained")
@@ -61,6 +61,7 @@ def blank_panels(count: int, x: str, y: str) -> tuple[Figure, list[Axes]]:
 
 
 def epoch_axis(ax: Axes, last: int) -> None:
+    """Make x an axis of epochs from 0 to `last`: logarithmic from 1 on, with ticks at powers of ten."""
     powers = [10**k for k in range(len(str(last))) if 10**k <= last / 2]
     ax.set_xscale("symlog", linthresh=1, linscale=0.4)
     ax.set_xticks([0, *powers, last], [str(epoch) for epoch in (0, *powers, last)])
@@ -68,8 +69,8 @@ def epoch_axis(ax: Axes, last: int) -> None:
     ax.minorticks_off()
 
 
-def band(ax: Axes, x: Sequence[float], values: Array, **line: Any) -> None:
-    """The mean over seeds (axis 0) as a line, smallest to largest seed as a band; NaN are left out."""
+def band(ax: Axes, x: Sequence[float], values: FloatArray, **line: Any) -> None:
+    """Plot the mean over seeds (axis 0) as a line, smallest to largest seed as a band; NaN are left out."""
     known = np.ma.masked_invalid(values)
     ax.plot(x, known.mean(axis=0), **line)
     if len(values) > 1:
@@ -77,7 +78,7 @@ def band(ax: Axes, x: Sequence[float], values: Array, **line: Any) -> None:
 
 
 def layer_bar(figure: Figure, axes: Sequence[Axes], layers: int) -> list[Colour]:
-    """A key of one colour a layer below the axes; returns the colours."""
+    """Draw a key with one colour for each layer below the axes, and return the colours."""
     colours = shades(layers)
     key = ScalarMappable(BoundaryNorm([i + 0.5 for i in range(layers + 1)], layers), ListedColormap(colours))
     bar = figure.colorbar(key, ax=axes, location="bottom", aspect=40, pad=0.03, label="layer")

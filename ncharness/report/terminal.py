@@ -1,7 +1,7 @@
-"""What a suite of claims leaves behind: rows as CSV, as a table for the terminal, and as one HTML page.
+"""Table of verdicts for the terminal, and the formats of numbers that the HTML page shares.
 
-Presentation only: verdicts arrive as words and numbers, and nothing here decides or re-computes one. Numbers are
-rounded for the eye; the CSV keeps them whole.
+Presentation only: verdicts are given as words and numbers, and nothing here decides or recomputes one. Numbers are
+rounded here; the CSV file keeps all digits.
 """
 
 import io
@@ -21,30 +21,30 @@ from ncharness.verdicts.rows import VERDICTS, ClaimRow, number, ordered
 
 STYLES = dict(zip(VERDICTS, ("green", "red", "yellow", "bright_black"), strict=True))
 WIDTH = 100
-"""Columns of a table that is not on a terminal."""
+"""Width in columns of a table that is not on a terminal."""
 _RULE = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)  # a rule below the header, nothing else
 
 
 def p_value(value: float | None) -> str:
-    """Three decimals; a dash for a missing p."""
+    """Format a p-value with three decimals; a dash for a missing one."""
     if value is None or math.isnan(value):
         return "-"
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def count(n: int | None) -> str:
-    """A whole number; a dash for a missing one."""
+    """Format an integer; a dash for a missing one."""
     return "-" if n is None else str(n)
 
 
 def interval(row: ClaimRow) -> str:
-    """The interval of the effect; a dash where an end is missing."""
+    """Format the confidence interval of the effect; a dash if an end is missing."""
     ends = (number(row.low), number(row.high))
     return "-" if "-" in ends else f"[{', '.join(ends)}]"
 
 
 def counts(rows: Iterable[ClaimRow]) -> str:
-    """How many claims came to which verdict, and how many controls worked, in one line."""
+    """Count the claims by verdict and the controls that passed, in one line."""
     rows = list(rows)
     claims = Counter(row.verdict for row in rows if not row.control)
     controls = Counter(row.control_ok for row in rows if row.control)
@@ -60,9 +60,9 @@ def counts(rows: Iterable[ClaimRow]) -> str:
 
 
 def table(rows: Iterable[ClaimRow], *, width: int = WIDTH, colour: bool = False) -> str:
-    """The verdicts as a table of at most `width` columns (but not below 80), and a line of counts.
+    """Render the verdicts as a table of at most `width` columns (80 at least), and a line of counts.
 
-    Plain text unless `colour`. A claim stands on the first of its rows, its source below it; nothing is cut off.
+    Plain text unless `colour`. The name of a claim is on its first row, its source below; nothing is truncated.
     """
     text, width = io.StringIO(), max(width, 80)
     console = Console(file=text, width=width, color_system="standard" if colour else None)
@@ -91,7 +91,7 @@ def table(rows: Iterable[ClaimRow], *, width: int = WIDTH, colour: bool = False)
 
 
 def print_table(rows: Iterable[ClaimRow], file: TextIO | None = None) -> None:
-    """The table on a file (None: standard output): in colour and as wide as the terminal, if it is one."""
+    """Print the table to a file (None: standard output); on a terminal in colour and in its width."""
     console = Console(file=file)
     if console.is_terminal:
         text = table(rows, width=console.width, colour=not console.no_color)

@@ -1,4 +1,4 @@
-"""Which runs belong in one figure, and what the figures need of them; no drawing here."""
+"""Data of the figures: the runs grouped by figure, and their measurements as arrays. Nothing is drawn here."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,36 +14,36 @@ from ncharness.store.run import Run
 from ncharness.studies.study import Study
 from ncharness.training.config import RunConfig
 
-Array = NDArray[np.float64]
+FloatArray = NDArray[np.float64]
 Groups = Mapping[Any, Sequence["Trace"]]
 NEUTRAL: dict[str, Any] = {"seed": 0, "split": 0, "depth": 1, "noise": 0.0}
-"""The fields in which the runs of one family differ, with the values that stand for any."""
+"""Fields in which the runs of one family may differ, with the values that replace them when families are compared."""
 SHOWN = ("data", "arch", "width", "n_train", "epochs")
-"""The fields that every caption names; the others are named where families differ in them."""
+"""Fields that every caption names; the others are named if families differ in them."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What the figures need of one run at one capture point, over its measured epochs."""
+    """Measurements of one run at one capture point over its measured epochs."""
 
     config: RunConfig
     point: str
     epochs: tuple[int, ...]
-    errors: Array  # (epochs, L): training NCC error of layers 1..L
-    accuracy: Array  # (epochs,): training accuracy of the network itself; NaN where it was not measured
-    others: Mapping[tuple[str, str], Array] = field(
+    errors: FloatArray  # (epochs, L): training NCC error of layers 1..L
+    accuracy: FloatArray  # (epochs,): training accuracy of the network itself; NaN where it was not measured
+    others: Mapping[tuple[str, str], FloatArray] = field(
         default_factory=dict
     )  # by (metric, split), as `errors`; NaN likewise
 
-    def of(self, metric: str, split: str) -> Array:
-        """(epochs, L): a metric of layers 1..L on a split; NaN where it was not measured."""
+    def of(self, metric: str, split: str) -> FloatArray:
+        """Return a metric (epochs, L) of layers 1..L on a split; NaN where it was not measured."""
         nowhere = np.full_like(self.errors, math.nan)
         return self.errors if (metric, split) == ("ncc_error", "train") else self.others.get((metric, split), nowhere)
 
 
 @dataclass(frozen=True)
 class Family:
-    """The runs that differ only in the fields of NEUTRAL, and their controls at learning rate 0."""
+    """Runs that differ only in the fields of NEUTRAL, and their controls at learning rate 0."""
 
     data: str
     arch: str
@@ -52,19 +52,19 @@ class Family:
     controls: list[Trace]
 
 
-def traces(runs: Iterable[Run]) -> list[Trace]:
-    """The trainings among the runs, at every capture point; studies have figures of their own, if any."""
+def traces_of(runs: Iterable[Run]) -> list[Trace]:
+    """Return the traces of the training runs at every capture point; studies are left out."""
     trained = [run for run in runs if not isinstance(run.config, Study)]
     return [found for run in trained for point in run.points if (found := trace(run, point)) is not None]
 
 
 def trace(run: Run, point: str) -> Trace | None:
-    """The run as the figures see it at a capture point; None where no layer was measured there."""
+    """Return the trace of a run at a capture point; None if no layer was measured there."""
     layers: dict[tuple[str, str], dict[int, list[float]]] = {}
     for row in run.rows:
         if row.layer.endswith(f".{point}"):
             layers.setdefault((row.metric, row.split), {}).setdefault(row.epoch, []).append(row.value)
-    # Not every measurement needs to be there at every epoch.
+    # A metric may be missing at some epochs.
     whole = {kind: {e: v for e, v in by.items() if len(v) == run.training.depth} for kind, by in layers.items()}
     errors = whole.pop(("ncc_error", "train"), {})
     if not errors:
@@ -107,7 +107,7 @@ def group(traces: Iterable[Trace], **free: Any) -> list[Family]:
 
 
 def _samples(config: RunConfig) -> str:
-    """Which of the training samples were trained on, for a caption."""
+    """Describe the training samples that were used, for a caption."""
     if config.n_train is None:
         return ""
     if config.part == "all":
@@ -120,7 +120,7 @@ def _order(config: RunConfig, point: str) -> tuple[str, str, int, str, str]:
 
 
 def by(traces: Iterable[Trace], field: str, **fixed: Any) -> Groups:
-    """The traces whose configuration has the fixed values, grouped by another field of it, ascending."""
+    """Select the traces whose configuration has the fixed values, and group them by another field, ascending."""
     groups: dict[Any, list[Trace]] = {}
     for trace in traces:
         if all(getattr(trace.config, name) == value for name, value in fixed.items()):
@@ -129,37 +129,43 @@ def by(traces: Iterable[Trace], field: str, **fixed: Any) -> Groups:
 
 
 def seeds(groups: Iterable[Sequence[Trace]]) -> str:
-    """How many seeds the groups have, in words."""
+    """Describe the number of seeds in the groups, in words."""
     sizes = {len(group) for group in groups}
     low, high = min(sizes), max(sizes)
     return f"n = {low}{'' if low == high else f' to {high}'} seed{'' if high == 1 else 's'}"
 
 
-def over_epochs(traces: Sequence[Trace], pick: Callable[[Trace], Array]) -> tuple[list[int], Array]:
-    """The epochs that all the traces have, and the picked array of each trace at them: (seeds, epochs, ...)."""
+def over_epochs(traces: Sequence[Trace], pick: Callable[[Trace], FloatArray]) -> tuple[list[int], FloatArray]:
+    """Return the epochs that all the traces have, and the picked array of each at these: (seeds, epochs, ...)."""
     epochs = sorted(set.intersection(*(set(trace.epochs) for trace in traces)))
     return epochs, np.array([pick(trace)[[trace.epochs.index(epoch) for epoch in epochs]] for trace in traces])
 
 
-def over_training(traces: Sequence[Trace]) -> dict[float, list[Array]]:
-    """By epoch, the errors of layers 1..L of every trace."""
+def over_training(traces: Sequence[Trace]) -> dict[float, list[FloatArray]]:
+    """Return the errors of layers 1..L of every trace, by epoch."""
     epochs, errors = over_epochs(traces, lambda trace: trace.errors)
     return {epoch: [*errors[:, i]] for i, epoch in enumerate(epochs)}
 
 
-def finals(groups: Groups) -> dict[float, list[Array]]:
-    """By the field that the traces are grouped by, the last measured errors of layers 1..L of every trace."""
+def finals(groups: Groups) -> dict[float, list[FloatArray]]:
+    """Return the last measured errors of layers 1..L of every trace, by the field that groups the traces."""
     return {x: [trace.errors[-1] for trace in traces] for x, traces in groups.items()}
 
 
 def is_swept(family: Family, others: Iterable[Family]) -> bool:
-    """Whether a family has several depths, or no other of its data and architecture does: that one is shown instead."""
+    """Return whether a family has several depths, or no family of the same data and architecture has.
+
+    Otherwise the other family is shown instead.
+    """
     alike = [other for other in others if (other.data, other.arch) == (family.data, family.arch)]
     return len(by(family.traces, "depth")) > 1 or all(len(by(other.traces, "depth")) == 1 for other in alike)
 
 
 def summary(depths: Sequence[float | None], *, over_epochs: bool) -> tuple[float, float, float]:
-    """Mean with its 95 % t-interval, over epochs with the range; NaN where a seed has no depth."""
+    """Return the mean with its 95 % t confidence interval, or with the range if `over_epochs` or for a single seed.
+
+    All three are NaN if a seed has no depth.
+    """
     found = np.array([depth for depth in depths if depth is not None])
     n = len(found)
     if n < len(depths):

@@ -1,4 +1,4 @@
-"""How long runs and studies take, before they are started."""
+"""Estimates of the duration of runs and studies."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from ncharness.training.cost import ASSUMED_RATES, ASSUMED_STEP, flops, steps, t
 
 
 def estimated_seconds(config: Configuration) -> float:
-    """Seconds that a run or a study takes, roughly, on one core of a server of the 2020s."""
+    """Estimate roughly how many seconds a run or a study takes on one core of a server of the 2020s."""
     return config.seconds if isinstance(config, Study) else training_seconds(config)
 
 
 def estimated_hours(programs: Sequence[Sequence[Configuration]], *, device: str, at_once: int) -> float:
-    """Hours until all the runs are finished, given as what is trained together (programs.py).
+    """Estimate the hours until all runs are finished, given in programs: lists that are trained together (groups.py).
 
-    On the CPU, where `at_once` programs run side by side, by `estimated_seconds` of every run. On a GPU one program
-    after the other: FLOPs over ASSUMED_RATES, measuring at that of float32, but ASSUMED_STEP for every step at the
-    least. What no FLOPs are known of takes there what it takes the CPU.
+    On the CPU `at_once` programs run in parallel, and the estimate adds up `estimated_seconds` of every run. On a GPU
+    programs run one after the other. Training takes FLOPs over ASSUMED_RATES, but at least ASSUMED_STEP for every step;
+    measuring takes FLOPs over the rate of float32. Runs without known FLOPs are taken to need as long as on the CPU.
     """
     if device == "cpu":
         return sum(estimated_seconds(config) for program in programs for config in program) / at_once / 3600

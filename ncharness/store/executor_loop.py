@@ -1,8 +1,8 @@
-"""Runs through an executor, whose workers may be anywhere that sees the store.
+"""Training through an executor. Its workers may be on any machine that sees the store.
 
-Nothing goes through the executor but the configurations of a program (programs.py) and, at its end, an Outcome: locks,
-checkpoints and rows are in the store, and so is the progress that is told meanwhile. A worker that is lost therefore
-costs the epoch it was in, or a minute of them (store.py); its runs are submitted again and go on from the checkpoint.
+Only the configurations of a program (groups.py) go through the executor, and a WorkerResult comes back. Locks,
+checkpoints and rows are in the store, and so is the progress that is reported meanwhile. A lost worker therefore costs
+the epoch it was in, or a minute of epochs (store.py). Its runs are submitted again and continue from the checkpoint.
 """
 
 import os
@@ -25,44 +25,44 @@ from ncharness.store.run import Configuration, configuration_from
 from ncharness.store.store import Store
 
 _LOST_IN_A_ROW = 3
-"""Workers that a run may lose without finishing an epoch between them; a run that gets on may lose any number."""
+"""Retries: consecutive workers that a run may lose without finishing an epoch. With progress there is no limit."""
 _POLL_SECONDS = 0.25
 _LOOK_SECONDS = 1.0
-"""At least so long between looks at the checkpoints, which may be many and on a slow file system."""
+"""Least time between two polls of the checkpoints, which may be many and on a slow file system."""
 _PAUSES = (1.0, 60.0)
-"""The first and the longest time until a run that is trained elsewhere is asked for again."""
+"""First and longest pause before the retry of a run that is trained elsewhere."""
 _CACHED_SECONDS = 90.0
-"""So long may a file that is there stay unseen on another machine: NFS remembers for 60 s that it was not."""
+"""Longest time that a new file may stay invisible on another machine: NFS caches for 60 s that it was missing."""
 
 
 class Future(Protocol):
-    """What of a `concurrent.futures.Future` is used."""
+    """The used part of the interface of `concurrent.futures.Future`."""
 
     def done(self) -> bool:
-        """Whether there is a result or an exception."""
+        """Return whether there is a result or an exception."""
 
     def exception(self) -> BaseException | None:
-        """Why there is no result."""
+        """Return the reason why there is no result, or None."""
 
     def result(self) -> Any:
-        """What the function returned."""
+        """Return the result of the function."""
 
     def cancel(self) -> object:
-        """Keeps the function from being called, if it has not been yet."""
+        """Prevent the call of the function, if it has not begun."""
 
 
 class Executor(Protocol):
-    """What of a `concurrent.futures.Executor` is used."""
+    """The used part of the interface of `concurrent.futures.Executor`."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future:
-        """Has a worker call the function, which is pickled by its name."""
+        """Let a worker call the function, which is pickled by its name."""
 
 
-class Outcome(NamedTuple):
-    """What a worker made of its runs.
+class WorkerResult(NamedTuple):
+    """Report of a worker about the runs of its program.
 
-    kind is `done`, `busy` (some are trained elsewhere), `large` (together more than the memory), `failed` or `astray`
-    (no such store).
+    kind is `done`, `busy` (some are trained elsewhere), `large` (out of memory when trained together), `failed`,
+    `astray` (the worker does not see the store) or `lost` (the worker ended without a report).
     """
 
     kind: str
@@ -70,12 +70,12 @@ class Outcome(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
-def train_runs(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> Outcome:
-    """Trains a program in the store at `root`, on one thread, from its checkpoints if any; called by a worker."""
+def train_runs(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> WorkerResult:
+    """Train a program in the store at `root`, on one thread, from its checkpoints if it has any. Called by a worker."""
     store, program = Store(root), [configuration_from(of) for of in values]
     if store.identity() != identity:
         here = f"process {os.getpid()} on {socket.gethostname()}"
-        return Outcome("astray", f"{here} does not see the store: {root} is another directory there, or none")
+        return WorkerResult("astray", f"{here} does not see the store: {root} is another directory there, or none")
     problems: list[str] = []
     try:
         runs = store.train_together(
@@ -87,19 +87,19 @@ def train_runs(root: str, identity: str, values: list[dict[str, Any]], source: S
         )
     except torch.OutOfMemoryError as error:
         kind = "large" if len(program) > 1 else "failed"
-        return Outcome(kind, f"{type(error).__name__}: {error}", tuple(problems))
+        return WorkerResult(kind, f"{type(error).__name__}: {error}", tuple(problems))
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        return Outcome("failed", f"{type(error).__name__}: {error}", tuple(problems))
-    return Outcome("busy" if None in runs else "done", problems=tuple(problems))
+        return WorkerResult("failed", f"{type(error).__name__}: {error}", tuple(problems))
+    return WorkerResult("busy" if None in runs else "done", problems=tuple(problems))
 
 
 @dataclass
 class _Task:
-    """A program on its way; without a future it waits to be submitted, though not before `due`."""
+    """A program that is not finished. Without a future it waits to be submitted, not before `due`."""
 
     program: Program
     future: Future | None = None
-    epochs: dict[str, int] = field(default_factory=dict)  # by key, the last that the store shows as finished
+    epochs: dict[str, int] = field(default_factory=dict)  # by key: the last finished epoch in the store
     begun_at: int = 0  # the sum of those epochs when the program was submitted
     lost: int = 0  # workers since an epoch was finished
     due: float = 0.0
@@ -115,15 +115,15 @@ def train_through(
     on_event: Callable[[Event], None],
     at_once: int | None = None,
 ) -> None:
-    """Trains the programs, at most `at_once` submitted at a time (None: all), and returns when all are finished.
+    """Train the programs, at most `at_once` submitted at a time (None: all), and return when all are finished.
 
-    `executor` stays its owner's; a function that makes one is called once more for every one that breaks, and what it
-    made is shut down here. Whatever ends this early, runs that have not begun are cancelled, as far as the executor
-    can; others may go on to their end, in the store.
+    An `executor` is not shut down here. A function that makes one is called again for every executor that breaks, and
+    the executors that it made are shut down here. If this ends early for any reason, runs that have not begun are
+    cancelled, as far as the executor can; others may go on to their end, in the store.
     """
     made = _Made(executor)
     identity = store.identity(create=True)
-    # The worker has a working directory and an environment of its own.
+    # Workers have another working directory and another environment.
     root = str(store.root.absolute())
     data_root = source.root or os.environ.get("NCHARNESS_DATA")
     source = replace(source, root=Path(data_root).expanduser().absolute() if data_root else None)
@@ -157,7 +157,7 @@ def train_through(
 
 
 class _Made:
-    """An executor that was given, or the last of those that a given function made."""
+    """The given executor, or the latest one that the given function made."""
 
     def __init__(self, given: Executor | Callable[[], Any]) -> None:
         self._make = given if callable(given) else None
@@ -173,7 +173,7 @@ class _Made:
                 self._executor.shutdown()
                 self._executor = self._make()
                 future = self._executor.submit(function, *arguments)
-        except Exception as error:  # each kind of executor has its own
+        except Exception as error:  # each kind of executor raises another type
             raise TrainingFailedError(
                 f"the executor takes no more runs ({_line(error)}); start again to resume"
             ) from error
@@ -185,7 +185,7 @@ class _Made:
 
 
 def _look(store: Store, task: _Task, on_event: Callable[[Event], None]) -> None:
-    """Tells of epochs that were finished since the last look."""
+    """Send an event for every run with epochs finished since the last poll."""
     for config in task.program:
         with suppress(OSError):  # a file replaced on another machine can be gone while it is read
             epoch, key = store.status(config).epoch, config.key()
@@ -195,16 +195,16 @@ def _look(store: Store, task: _Task, on_event: Callable[[Event], None]) -> None:
 
 
 def _left(store: Store, task: _Task, on_event: Callable[[Event], None]) -> list[_Task]:
-    """What is left of a program: nothing if it is finished, all of it if its worker ended otherwise."""
+    """Return the tasks that remain of one: none if it is finished, otherwise the task itself or its halves."""
     if task.future is None or not task.future.done():
         return [task]
     future, task.future = task.future, None
     name, key = groups.name(task.program), task.program[0].key()
     try:
         error = future.exception()
-    except CancelledError as cancelled:  # not by us: the scheduler lost it
+    except CancelledError as cancelled:  # by the scheduler, not by this process
         error = cancelled
-    outcome = Outcome("lost", _line(error)) if error is not None else Outcome(*future.result())
+    outcome = WorkerResult("lost", _line(error)) if error is not None else WorkerResult(*future.result())
     for text in outcome.problems:
         on_event(Event("problem", key, text=text))
     if outcome.kind == "failed":
@@ -217,10 +217,10 @@ def _left(store: Store, task: _Task, on_event: Callable[[Event], None]) -> list[
     _look(store, task, on_event)
     if outcome.kind == "large":
         on_event(Event("problem", key, text=groups.too_large(task.program)))
-        return [_Task(half, pause=task.pause) for half in groups.halved(task.program)]  # which look for themselves
+        return [_Task(half, pause=task.pause) for half in groups.halved(task.program)]  # they poll from the start
     if outcome.kind == "busy":
         task.due = time.monotonic() + task.pause
-        if task.pause < _PAUSES[1] <= 2 * task.pause:  # once, and not where it is soon over
+        if task.pause < _PAUSES[1] <= 2 * task.pause:  # once, and only after a long wait
             locks = " or ".join(str(store.lock_file(config)) for config in task.program)
             on_event(Event("problem", key, text=f"{name} waits for another process, which holds {locks}"))
         task.pause = min(2 * task.pause, _PAUSES[1])
@@ -246,10 +246,10 @@ def _await_result(store: Store, config: Configuration) -> None:
                     f"{config.name()}: a worker finished it, but {store.path(config)} has no result"
                 )
             time.sleep(_POLL_SECONDS)
-    except CorruptFileError as error:  # such as that of a worker with another version
+    except CorruptFileError as error:  # for example written by a worker of another version
         raise TrainingFailedError(f"{config.name()}: {error}") from None
 
 
 def _line(error: BaseException) -> str:
-    """The kind of an error and the first line of what it says."""
+    """Return the type of an error and the first line of its message."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0].removesuffix(":")

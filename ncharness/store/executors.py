@@ -1,4 +1,4 @@
-"""Executors by name, as `--executor` takes them: a dask cluster, or jobs of Slurm."""
+"""Executors by name, the values of `--executor`: a dask cluster, or jobs of Slurm."""
 
 import importlib
 import re
@@ -17,13 +17,13 @@ NAMES = "processes, dask:<host>:<port> or slurm[:<sbatch option>=<value>,...]"
 _PACKAGES = {"dask": "distributed", "slurm": "submitit"}
 _CONNECT_SECONDS = 10
 _ASK_SECONDS = 5.0
-"""At least so long between calls of squeue: it is one call for all jobs, but the scheduler is everybody's."""
+"""Least time between two calls of squeue: one call covers all jobs, but the scheduler is shared with other users."""
 
 
 def check(name: str) -> tuple[str, str]:
-    """The kind of executor and what follows its colon.
+    """Split a name into the kind of executor and the text after the colon.
 
-    Raises ValueError for a name that is none, ModuleNotFoundError where the package it needs is not installed.
+    Raises ValueError for an invalid name, ModuleNotFoundError if the package that it needs is not installed.
     """
     kind, _, rest = name.partition(":")
     if not (name in ("processes", "slurm") or (kind == "slurm" and rest) or re.fullmatch(r"dask:.*\S:\d+", name)):
@@ -37,10 +37,10 @@ def check(name: str) -> tuple[str, str]:
 
 @contextmanager
 def opened(name: str, folder: Path) -> Iterator[Executor | None]:
-    """The executor of that name, while the block lasts; None for `processes`, which need none.
+    """Open the executor of that name for the duration of the block; None for `processes`, which need none.
 
-    Slurm's scripts, logs and results go into `folder`, which the nodes must see. Raises as `check` does, and OSError
-    where nothing answers: no dask scheduler at the address, no sbatch on this machine.
+    Slurm's scripts, logs and results go into `folder`, which the nodes must see. Raises like `check`, and OSError if
+    there is no dask scheduler at the address or no sbatch on this machine.
     """
     kind, rest = check(name)
     if kind == "dask":
@@ -49,7 +49,7 @@ def opened(name: str, folder: Path) -> Iterator[Executor | None]:
         except OSError as error:
             raise OSError(f"--executor: expected a dask scheduler at {rest}, got no answer: {error}") from None
         with client:
-            # Not pure: a run that is submitted again is to be trained again, not answered from what came of it before.
+            # Not pure: a run that is submitted again must be trained again, not answered from dask's earlier result.
             yield client.get_executor(pure=False)
     elif kind == "slurm":
         if shutil.which("sbatch") is None:
@@ -69,7 +69,7 @@ def _package(kind: str) -> Any:
 
 
 def _sbatch_options(text: str) -> dict[str, str]:
-    """`a=1,b=2,3` is {a: 1, b: "2,3"}: a comma that no name and equals sign follow belongs to the value."""
+    """Parse `a=1,b=2,3` into {a: 1, b: "2,3"}: a comma that no name and equals sign follow belongs to the value."""
     options = {}
     for part in re.split(r",(?=[\w-]+=)", text) if text else []:
         name, equals, value = part.partition("=")
@@ -80,15 +80,15 @@ def _sbatch_options(text: str) -> dict[str, str]:
 
 
 class WorkerLostError(RuntimeError):
-    """A job ended without saying what came of its run."""
+    """A job ended without a result."""
 
 
 class SlurmExecutor:
-    """Jobs of Slurm by way of submitit: one a run, of one task, which goes on when this process ends."""
+    """Executor that submits every program as a Slurm job of one task, by submitit. Jobs outlive this process."""
 
     def __init__(self, folder: Path, options: dict[str, str]) -> None:
         self._submitit = _package("slurm").SlurmExecutor(folder=folder)
-        # submitit's own default is a limit of five minutes; without it the partition's holds.
+        # submitit's default is a time limit of five minutes; with None the limit of the partition holds.
         self._submitit.update_parameters(
             job_name="ncharness",
             time=None,
@@ -99,23 +99,26 @@ class SlurmExecutor:
         self._queue = _Queue()
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> "SlurmJob":
-        """A job that calls the function; RuntimeError with sbatch's words where it refuses."""
+        """Submit a job that calls the function. Raises RuntimeError with the message of sbatch if it refuses."""
         return SlurmJob(self._submitit.submit(_mortal, function, *arguments), self._queue)
 
 
 class SlurmJob:
-    """A job as a future, done when squeue lists it no more: submitit asks sacct, which needs an accounting database."""
+    """Future of a job, done when squeue no longer lists it.
+
+    submitit itself calls sacct, which needs an accounting database.
+    """
 
     def __init__(self, job: Any, queue: "_Queue") -> None:
         self._job, self._queue = job, queue
         self._submitted = time.monotonic()
 
     def done(self) -> bool:
-        """Whether the job has left a result or the queue."""
+        """Return whether the job has written a result or left the queue."""
         return self._result_file().exists() or self._queue.has_lost(self._job.job_id, self._submitted)
 
     def exception(self) -> BaseException | None:
-        """A WorkerLostError that names the job's log, if there is no result."""
+        """Return a WorkerLostError that names the job's log if there is no result, otherwise None."""
         number, log = self._job.job_id, Path(self._job.paths.stderr)
         if self._result_file().exists():
             error = self._job.exception()
@@ -123,11 +126,11 @@ class SlurmJob:
         return WorkerLostError(f"Slurm job {number} ended without a result, its log is {log}{_last_words(log)}")
 
     def result(self) -> Any:
-        """What the function returned."""
+        """Return the result of the function."""
         return self._job.result()
 
     def cancel(self) -> bool:
-        """Cancels the job if it has not begun."""
+        """Cancel the job if it has not begun."""
         return subprocess.run(["scancel", "--state=PENDING", self._job.job_id], check=False).returncode == 0
 
     def _result_file(self) -> Path:
@@ -135,30 +138,30 @@ class SlurmJob:
 
 
 class _Queue:
-    """The jobs that squeue lists, asked once in a while for all of them."""
+    """Cache of the jobs that squeue lists, with one call for all of them."""
 
     def __init__(self) -> None:
         self._ask_next = self._listed_at = float("-inf")
         self._listed: set[str] = set()
 
     def has_lost(self, number: str, submitted: float) -> bool:
-        """Whether a job that was submitted at `submitted` has left the queue."""
+        """Return whether a job that was submitted at `submitted` has left the queue."""
         now = time.monotonic()
         if now >= self._ask_next:
             self._ask_next = now + _ASK_SECONDS
             asked = subprocess.run(
                 ["squeue", "--me", "--noheader", "--format=%i"], capture_output=True, text=True, check=False
             )
-            if asked.returncode == 0:  # else Slurm itself is away, and its jobs may well go on
+            if asked.returncode == 0:  # otherwise Slurm itself is down, and its jobs may still run
                 self._listed, self._listed_at = set(asked.stdout.split()), now
         return submitted < self._listed_at and number not in self._listed
 
 
 def _mortal(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls the function in a job that uses its time to the end, and then ends at once.
+    """Call the function in a job that ignores warnings of the time limit and dies at the signal that terminates it.
 
-    submitit would raise in the midst of the training when it is warned of the time limit, and not hear what terminates
-    it. As every epoch is in the store, a job may just end; what it did not finish is submitted again.
+    submitit would raise during the training when it is warned of the time limit, and would ignore SIGTERM. Every epoch
+    is in the store, so a job may end at any time: unfinished runs are submitted again.
     """
     for warning in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(warning, signal.SIG_IGN)
@@ -167,7 +170,10 @@ def _mortal(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _last_words(log: Path) -> str:
-    """Slurm's reason, such as the time limit, which it puts between asterisks; else the last line of the log."""
+    """Return Slurm's reason from the log, such as the time limit, or else the last line of the log.
+
+    Slurm puts the reason between asterisks.
+    """
     try:
         lines = log.read_text(errors="replace").strip().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The files of a run: written all or nothing, and checked before they are believed."""
+"""Files of a run, written atomically and verified by checksum when they are read."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from ncharness.training.rows import rows_from_lists
 
 
 class CorruptFileError(Exception):
-    """A file of the store that does not hold what was written to it."""
+    """A file of the store is corrupt, or was written by another version."""
 
     def __init__(self, file: Path, why: str) -> None:
         super().__init__(f"{file} is {why}")
@@ -24,7 +24,7 @@ class CorruptFileError(Exception):
 
 
 def write_result(file: Path, run: Run) -> None:
-    """Writes result.json: configuration, rows and provenance, with a checksum over all of it."""
+    """Write result.json: configuration, rows and provenance, with a checksum over all of it."""
     body = {
         "schema": SCHEMA,
         "key": run.config.key(),
@@ -36,7 +36,7 @@ def write_result(file: Path, run: Run) -> None:
 
 
 def read_result(file: Path) -> Run:
-    """A run from its result.json; FileNotFoundError or CorruptFileError, which says what is wrong."""
+    """Read a run from its result.json. Raises FileNotFoundError, or CorruptFileError with the reason."""
     try:
         body = json.loads(file.read_bytes())
     except ValueError as error:  # not UTF-8, or not JSON
@@ -47,12 +47,15 @@ def read_result(file: Path) -> Run:
         raise CorruptFileError(file, f"stale (schema {body['schema']}, this version writes {SCHEMA})")
     try:
         return Run(configuration_from(body["config"]), rows_from_lists(body["rows"]), body["provenance"])
-    except (ValueError, KeyError) as error:  # intact, but not what this version writes
+    except (ValueError, KeyError) as error:  # intact, but written by another version
         raise CorruptFileError(file, f"stale ({error})") from None
 
 
 def write_checkpoint(file: Path, config: Configuration, state: State) -> int:
-    """Writes a one-line JSON header (key, epoch, checksum) and the state behind it, atomically; the state's bytes."""
+    """Write a one-line JSON header (key, epoch, checksum) and the state after it, atomically.
+
+    Returns the size of the state in bytes.
+    """
     buffer = io.BytesIO()
     torch.save({**vars(state), "rows": [list(row) for row in state.rows]}, buffer)
     payload = buffer.getvalue()
@@ -67,7 +70,10 @@ def write_checkpoint(file: Path, config: Configuration, state: State) -> int:
 
 
 def read_checkpoint(file: Path, config: Configuration) -> State:
-    """The state of an unfinished run; FileNotFoundError, or CorruptFileError before anything is unpickled."""
+    """Read the state of a run that is not finished.
+
+    Raises FileNotFoundError, or CorruptFileError before anything is unpickled.
+    """
     header = read_header(file)
     payload = file.read_bytes().partition(b"\n")[2]
     if header["key"] != config.key() or header["sha256"] != hashlib.sha256(payload).hexdigest():
@@ -77,7 +83,7 @@ def read_checkpoint(file: Path, config: Configuration) -> State:
 
 
 def read_header(file: Path) -> dict[str, Any]:
-    """Key, epoch, epochs and checksum of a checkpoint; FileNotFoundError or CorruptFileError."""
+    """Read key, epoch, epochs and checksum of a checkpoint. Raises FileNotFoundError or CorruptFileError."""
     with file.open("rb") as opened:
         line = opened.readline(1000)
     try:
@@ -92,7 +98,7 @@ def _checksum(body: dict[str, Any]) -> str:
 
 
 def write(file: Path, content: bytes) -> None:
-    """All or nothing: a reader sees the old file or the new one, whenever this process is killed."""
+    """Write a file atomically: a reader sees the old content or the new, whenever this process is killed."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content)
     temporary.replace(file)

@@ -1,4 +1,7 @@
-"""Which runs are trained as one program (together.py): those of one shape, as many as it takes to fill the device."""
+"""Grouping of runs of one shape into programs, which are trained together (training/batched.py).
+
+A program has as many runs as it takes to fill the device.
+"""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -10,18 +13,18 @@ from ncharness.training.config import ARCHS, RunConfig
 from ncharness.training.cost import ASSUMED_RATES, ASSUMED_STEP, step_flops
 
 MOST = 64
-"""So many networks at most: what is not counted above, drawing batches and measuring, is done one after the other."""
+"""Most networks in a program: drawing batches and measuring, which `fitting` does not count, are done serially."""
 
 
 Program: TypeAlias = list[Configuration]
-"""Runs that are trained together, or one alone."""
+"""Runs that are trained together, or a single one."""
 
 
 def programs(configs: Sequence[Configuration], *, together: int | None = None, device: str = "cpu") -> list[Program]:
-    """The runs in lists that are trained as one program each, the longest first.
+    """Group the runs into programs, the longest first.
 
-    `together` is how many there may be in one; None: on a CUDA device as many as are `fitting`, on the CPU one, where
-    several are no faster (`ncharness bench together`). Studies and torchvision's networks are alone.
+    `together` is the most runs in a program. None means `fitting` on a CUDA device, and one on the CPU, where several
+    are no faster (`ncharness bench together`). Every study and every network of torchvision is a program of its own.
     """
     if together is not None and together < 1:
         raise ValueError(f"together: expected at least 1, or None, got {together!r}")
@@ -40,10 +43,11 @@ def programs(configs: Sequence[Configuration], *, together: int | None = None, d
 
 
 def fitting(config: Configuration) -> int:
-    """How many networks such as this a GPU trains together, MOST at most.
+    """Return how many networks of this shape to train together on a GPU, MOST at most.
 
-    Until the arithmetic of a step takes as long as its launches, both as ASSUMED in cost.py: none of it has been
-    measured. One where FLOPs are not known: studies, torchvision's networks, and data whose sizes are not known.
+    As many as make the arithmetic of a step take as long as its kernel launches, by the ASSUMED numbers in cost.py,
+    which have not been measured. One if the FLOPs are not known: studies, torchvision's networks, and data of unknown
+    size.
     """
     if not isinstance(config, RunConfig) or (flops := step_flops(config)) is None:
         return 1
@@ -51,23 +55,23 @@ def fitting(config: Configuration) -> int:
 
 
 def name(program: Program) -> str:
-    """The first run's, and how many others there are."""
+    """Return the name of a program: that of its first run, and the number of the others."""
     others = len(program) - 1
     more = f" and {others} other{'s' if others > 1 else ''} of its shape" if others else ""
     return f"{program[0].name()}{more}"
 
 
 def halved(program: Program) -> list[Program]:
-    """What to try where a program of several runs asks for more memory than there is."""
+    """Split a program of several runs into two, for a retry when it was out of memory."""
     middle = len(program) // 2
     return [program[:middle], program[middle:]]
 
 
 def too_large(program: Program) -> str:
-    """What to say then."""
+    """Return the message for a program of several runs that was out of memory."""
     return f"{name(program)} do not fit into memory together; they are trained in halves"
 
 
 def failure(program: Program, error: BaseException) -> str:
-    """A program that cannot be trained, and why, in one line."""
+    """Return the message for a program that cannot be trained, with the reason, in one line."""
     return f"{name(program)}: {type(error).__name__}: {error}"

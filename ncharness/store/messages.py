@@ -1,4 +1,4 @@
-"""What those who train runs are given and what they tell, whether they are processes here or workers of a cluster."""
+"""Messages between the process that starts a training and its workers, which may be local or on a cluster."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Event(NamedTuple):
-    """News of a run: kind is `epoch`, `done`, `problem` or `failed`; the loss is None where it is not known."""
+    """Event of a run: kind is `epoch`, `done`, `problem` or `failed`; the loss is None if it is not known."""
 
     kind: str
     key: str
@@ -16,12 +16,12 @@ class Event(NamedTuple):
 
 
 class TrainingFailedError(RuntimeError):
-    """A run could not be trained; what was finished before is kept."""
+    """A run could not be trained; runs and epochs that were finished before are kept."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where data sets that are not embedded come from, and the device to train on (devices.NAMES)."""
+    """Source of the data sets that are not embedded, and the device to train on (devices.NAMES)."""
 
     root: Path | None = None
     download: bool = False

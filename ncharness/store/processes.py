@@ -1,9 +1,9 @@
-"""Many runs side by side: single-threaded worker processes that take the next run nobody else holds.
+"""Training of many runs in parallel, by single-threaded worker processes that take runs from a shared queue.
 
-There is no scheduler, unless an executor brings its own (remote.py). Every worker walks the same list and trains what
-it can lock, so a second copy of the program, on the same store, simply helps, and each run is trained once. A run
-takes one thread (store.py): on small networks, several processes of one thread beat one process with all threads. What
-the list holds are programs (programs.py): runs that are trained together, or one alone.
+The queue is a list of programs (groups.py): runs that are trained together, or a single one. There is no scheduler,
+unless an executor brings its own (executor_loop.py). Every worker goes through the same list and trains the runs that
+it can lock. So each run is trained once, and a second process on the same store shares the work. A run takes one thread
+(store.py): on small networks, several processes of one thread are faster than one process with all threads.
 """
 
 import multiprocessing
@@ -29,12 +29,12 @@ from ncharness.store.store import Store
 
 
 def available_cpus() -> int:
-    """The processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def missing(store: Store, configs: Sequence[Configuration]) -> list[Configuration]:
-    """The runs that are not finished, each once, the longest first."""
+    """Return the runs that are not finished, each once, the longest first."""
     unique = {config.key(): config for config in configs}.values()
     return sorted(
         (config for config in unique if store.status(config).state != "done"), key=estimated_seconds, reverse=True
@@ -51,18 +51,18 @@ def ensure(
     executor: Executor | Callable[[], Any] | None = None,
     together: int | None = None,
 ) -> dict[str, Run]:
-    """All the runs, by key; those that are not finished are trained by up to `jobs` processes.
+    """Return all the runs, by key, after training those that are not finished with up to `jobs` processes.
 
-    Without `jobs` there are as many processes as CPUs, on a GPU one. Up to `together` runs of one shape are trained as
-    one program; None: what `programs.programs` says of the device.
+    Without `jobs` there are as many processes as CPUs, or one on a GPU. Up to `together` runs of one shape are trained
+    as one program; None means the default of `groups.programs` for the device.
 
-    A process that dies leaves its run to the others. Raises TrainingFailedError when a run fails or is left over;
-    finished runs and checkpoints stay. On Ctrl-C the workers are stopped and KeyboardInterrupt goes on: the next call
+    If a process dies, the others train its run. Raises TrainingFailedError if a run fails or is left over; finished
+    runs and checkpoints are kept. On Ctrl-C the workers are stopped and KeyboardInterrupt is raised: the next call
     resumes every run from its last checkpoint.
 
     With an `executor`, such as those of `concurrent.futures`, or a function that makes one, its workers train the
-    runs, up to `jobs` submitted at a time (None: all). They must see the store, at the same path. A run whose worker
-    is lost is submitted again and goes on from its last checkpoint; a function also replaces an executor that breaks,
+    runs, up to `jobs` submitted at a time (None: all). They must see the store at the same path. A run whose worker is
+    lost is submitted again and continues from its last checkpoint. A function also replaces an executor that breaks,
     as a ProcessPoolExecutor does when a process dies. On Ctrl-C only runs that have not begun are cancelled.
     """
     ended: list[int] = []
@@ -87,20 +87,20 @@ def ensure(
 def _train_all(
     store: Store, work: Sequence[Program], jobs: int, source: Source, on_event: Callable[[Event], None]
 ) -> list[int]:
-    """Trains the programs and returns the exit codes of workers that did not end well."""
+    """Train the programs and return the nonzero exit codes of workers."""
     context = multiprocessing.get_context("spawn")
     workers: dict[Connection, BaseProcess] = {}
     ended: list[int] = []
     try:
-        with _deaf_to_ctrl_c():  # which reaches the workers too: they inherit this, and the parent stops them
+        with _ignoring_ctrl_c():  # workers inherit this: Ctrl-C reaches them too, and the parent stops them
             for _ in range(jobs):
-                # A pipe each: a worker that is killed while it reports blocks no other.
+                # One pipe for each worker: one that is killed while it sends an event does not block the others.
                 reader, writer = context.Pipe(duplex=False)
                 values = [[config.to_dict() for config in program] for program in work]
                 arguments = (str(store.root), values, source, writer)
                 workers[reader] = context.Process(target=_work, args=arguments, daemon=True)
                 workers[reader].start()
-                writer.close()  # the worker's end is the only one left: its death ends the pipe
+                writer.close()  # only the worker's end stays open: its death closes the pipe
         open_pipes = set(workers)
         while open_pipes:
             for ready in connection.wait(list(open_pipes)):
@@ -127,8 +127,8 @@ def _train_all(
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only that one hears signals
+def _ignoring_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
         yield
         return
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -146,17 +146,20 @@ def _work(root: str, work: list[list[dict[str, Any]]], source: Source, events: C
         if left == pending:
             if parent is not None and not parent.is_alive():
                 return
-            time.sleep(0.5)  # all that is left is being trained elsewhere
+            time.sleep(0.5)  # other processes hold the locks of all remaining runs
         pending = left
 
 
 def _take(store: Store, program: Program, source: Source, events: Connection) -> list[Program]:
-    """Trains the runs of a program that nobody else trains; what is left of it, halved if it did not fit."""
+    """Train the runs of a program that no other process has locked.
+
+    Returns the programs that remain: the locked runs, or two halves if the program was out of memory.
+    """
 
     def send(kind: str, config: Configuration, epoch: int = 0, loss: float | None = None, text: str = "") -> None:
         try:
             events.send(Event(kind, config.key(), epoch, loss, text))
-        except BrokenPipeError:  # the parent was killed outright, and nobody waits for the rest
+        except BrokenPipeError:  # the parent was killed, and nobody waits for the results
             os._exit(1)
 
     try:
@@ -175,7 +178,7 @@ def _take(store: Store, program: Program, source: Source, events: Connection) ->
         send("problem", program[0], text=too_large(program))
         return halved(program)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        # Told in one line to whoever started this; the worker's own traceback would only be noise.
+        # Sent in one line to the parent; the traceback of the worker would not help.
         send("failed", program[0], text=failure(program, error))
         return []
     for config, run in zip(program, runs, strict=True):

@@ -1,4 +1,4 @@
-"""What a person sees while runs are trained: one line with an ETA on a terminal, nothing in a pipe."""
+"""Progress display of a training: one line with the remaining time on a terminal, nothing in a pipe."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from ncharness.store.run import Configuration
 def progress_line(
     configs: Sequence[Configuration], *, console: Console | None = None
 ) -> Iterator[Callable[[Event], None]]:
-    """Yields a receiver of `parallel.ensure`'s events for the runs still to be trained.
+    """Yield a receiver for the events of `processes.ensure`, given the runs that are not finished.
 
     Problems, such as a corrupt file, are printed in any case.
     """

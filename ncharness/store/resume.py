@@ -1,4 +1,4 @@
-"""Trains runs from where they stand to their end, as one program, with a checkpoint of each on the way."""
+"""Training of runs from their checkpoints to their end, as one program that writes further checkpoints."""
 
 import io
 import itertools
@@ -20,29 +20,31 @@ from ncharness.training.datasets import Dataset, load
 from ncharness.training.loop import State, train
 
 LARGE_CHECKPOINT, CHECKPOINT_SECONDS = 2**24, 60.0
-"""A checkpoint of more bytes than this is not written again before so many seconds have passed: where epochs take
-seconds, writing would take longer than training. So a killed run repeats at most an epoch, or a minute and an epoch."""
+"""Size in bytes above which a checkpoint is written only once in so many seconds.
+
+If epochs take seconds, writing large checkpoints would take longer than training. A killed run repeats at most an
+epoch, or with large checkpoints a minute and an epoch."""
 
 
 class Standing(NamedTuple):
-    """A run that is not finished, and its checkpoint, if it has one."""
+    """Run that is not finished, with the state in its checkpoint, if it has one."""
 
     config: RunConfig
     state: State | None
 
 
 class Tell(NamedTuple):
-    """Whom to tell of epochs and of files that cannot be believed, by run."""
+    """Callbacks for finished epochs and for corrupt files of a run."""
 
     epoch: Callable[[RunConfig, State], None]
     problem: Callable[[Any, str], None]
 
 
 def finish(standing: Sequence[Standing], path: Callable[[RunConfig], Path], source: Source, tell: Tell) -> list[Run]:
-    """Trains the runs as one program, writes their weights and returns what they found; `path` is the folder of a run.
+    """Train the runs as one program, write their weights and return the finished runs; `path` is the folder of a run.
 
-    The epochs that they stand at differ where somebody was killed between two checkpoints: those that are behind are
-    trained to where others stand, and then together with them.
+    The epochs of the checkpoints differ if a process was killed between writing two of them. Runs that are behind are
+    trained to the epoch of the others first, and then together with them.
     """
     started, states = time.monotonic(), list[State]()
     standing = sorted(standing, key=_epoch)
@@ -56,7 +58,7 @@ def finish(standing: Sequence[Standing], path: Callable[[RunConfig], Path], sour
     ends = [*(_epoch(runs[0]) for runs in levels[1:]), configs[0].epochs]
     for runs, end in zip(levels, ends, strict=True):
         states += [state for _, state in runs if state is not None]
-        count = max(len(states), len(runs))  # where none has a state, they begin
+        count = max(len(states), len(runs))  # without any state, all runs begin
         states = _advanced(configs[:count], datasets[:count], states, end, path, source, tell)
     facts = provenance_of(started, source.device) | {"together": len(configs)}
     trained = []
@@ -78,7 +80,7 @@ def _advanced(
     source: Source,
     tell: Tell,
 ) -> list[State]:
-    """Where the runs stand after epoch `end`, trained on from `states`, if there are any; writes checkpoints."""
+    """Train the runs from `states`, if there are any, to epoch `end`, writing checkpoints. Returns the new states."""
     due = 0.0
     for now in _steps(configs, datasets, states, source.device):
         states, both = now, list(zip(configs, now, strict=True))
@@ -93,7 +95,7 @@ def _advanced(
 
 
 def _datasets(configs: Sequence[RunConfig], source: Source) -> list[Dataset]:
-    """The data of the runs, whose inputs are kept once."""
+    """Load the data of the runs. The inputs are shared in memory."""
     datasets: list[Dataset] = []
     for config in configs:
         dataset = load(
@@ -125,9 +127,9 @@ def _epoch(run: Standing) -> int:
 
 
 def provenance_of(started: float, device: str) -> dict[str, Any]:
-    """What the result of a training that began at `started`, of `time.monotonic`, says of itself.
+    """Return the provenance of a training that began at `started`, a time of `time.monotonic`.
 
-    `seconds` are those of the whole program.
+    `seconds` is the duration of the whole program.
     """
     return {
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -146,7 +146,7 @@ class Store:
         on_epoch: Callable[[RunConfig, State], None] = lambda _, __: None,
         on_problem: Callable[[RunConfig, str], None] = lambda _, __: None,
     ) -> list[Run | None]:
-        """As `train` with `wait=False`, for one run or several of one shape, trained as one program (together.py).
+        """As `train` with `wait=False`, for one run or several of one shape, trained as one program (batched.py).
 
         None for those that another process trains. How many runs were trained together is no part of their keys but of
         their provenance.

@@ -24,9 +24,10 @@ SECONDS = {"minimum": 2.0}
 def minimum(
     *, classes: int = 4, samples: int = 6, dim: int = 8, decay: float = 0.2, normalise: bool = True, rounds: int = 6
 ) -> list[Row]:
-    """The minimiser from a random start; without `normalise`, ReLU features whose own squares are decayed.
+    """Minimise from a random start. Without `normalise` the features are ReLU features with weight decay of their own.
 
-    `gap` is against C (beta sqrt(n) - beta^2 / 2): with labels of singular values sqrt(n), every class pays for one.
+    `gap` is the difference to C (beta sqrt(n) - beta^2 / 2): the labels have C singular values sqrt(n), and each of
+    them adds the same cost.
     """
     n = classes * samples
     labels = torch.arange(classes).repeat_interleave(samples)

@@ -1,4 +1,4 @@
-"""Squared error split into what the least-squares classifier leaves and what the classifier adds to it.
+"""Decomposition of squared error: the part of the least-squares classifier, and the part of the distance to it.
 
 Han, Papyan & Donoho, ICLR 2022 (arXiv:2106.02073): L = |W H + b - Y|^2 / (2 N) + (lambda / 2) (|W|^2 + |b|^2), and
 L = L_LS + L_perp, L_LS at the best W and b for these features; networks come near L_perp = 0, the central path.
@@ -24,7 +24,7 @@ EPOCHS = (0, 5, 20, 60)
 
 
 class Split(NamedTuple):
-    """The parts of the loss at a classifier, each a float64 scalar."""
+    """Parts of the loss at a classifier, each a float64 scalar."""
 
     loss: Tensor  # the definition, over samples
     least_squares: Tensor
@@ -34,7 +34,7 @@ class Split(NamedTuple):
 
 
 def split(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, decay: float) -> Split:
-    """The parts for features (N, d), labels (N,) in [0, C), weight (C, d), bias (C,), decay lambda; in float64."""
+    """Split the loss for features (N, d), labels (N,) in [0, C), weight (C, d), bias (C,), decay lambda; in float64."""
     classes, n = len(weight), len(labels)
     extended = torch.cat([features.double(), torch.ones(n, 1, dtype=torch.float64)], 1)
     classifier = torch.cat([weight.double(), bias.double()[:, None]], 1)
@@ -63,7 +63,10 @@ def split(features: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, decay:
 def decomposition(
     *, classes: int = 5, samples: int = 20, dim: int = 12, decay: float = 1e-2, balanced: bool = True
 ) -> list[Row]:
-    """The parts for random features and classifier; else than `balanced`, the last class has four times the samples."""
+    """Split the loss of random features and classifier.
+
+    Without `balanced` the last class has four times the samples.
+    """
     counts = [samples] * (classes - 1) + [samples if balanced else 4 * samples]
     labels = torch.arange(classes).repeat_interleave(torch.tensor(counts))
     means = torch.randn(classes, dim, dtype=torch.float64)
@@ -73,9 +76,9 @@ def decomposition(
 
 
 def signal_to_noise(*, classes: int = 5, samples: int = 40, dim: int = 12, condition: float = 30.0) -> list[Row]:
-    """How much an invertible map of the features changes the singular values of Sigma_W^(-1/2) M, and NC1, relatively.
+    """Measure the relative change of the singular values of Sigma_W^(-1/2) M, and of NC1, under an invertible map.
 
-    The map's singular values run from 1 to `condition`, its directions are random.
+    The map acts on the features. Its singular values run from 1 to `condition`, its directions are random.
     """
     labels = torch.arange(classes).repeat_interleave(samples)
     means = torch.randn(classes, dim, dtype=torch.float64)
@@ -89,17 +92,17 @@ def signal_to_noise(*, classes: int = 5, samples: int = 40, dim: int = 12, condi
 
 
 def _signals(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """(C - 1,) singular values of Sigma_W^(-1/2) M, M the centred class means as columns."""
+    """Return the C - 1 singular values of Sigma_W^(-1/2) M; the columns of M are the centred class means."""
     means = class_stats(features, labels, classes).mean
     rest = features - means[labels]
-    root = torch.linalg.qr(rest / math.sqrt(len(labels)))[1]  # Sigma_W = R^T R, and its condition is not squared
+    root = torch.linalg.qr(rest / math.sqrt(len(labels)))[1]  # Sigma_W = R^T R, without squaring its condition number
     centred = means - means.mean(0)
     values: Tensor = torch.linalg.svdvals(torch.linalg.solve_triangular(root.T, centred.T, upper=False))
     return values[: classes - 1]
 
 
 def network(*, width: int = 64, depth: int = 3, lr: float = 0.05, decay: float = 1e-3) -> list[Row]:
-    """A network with batch norm trained on 1,400 digits under squared error: the parts of its loss after EPOCHS."""
+    """Train a network with batch norm on 1,400 digits under squared error and split its loss after each of EPOCHS."""
     data = load("digits")
     inputs, labels = data.train_x.flatten(1), data.train_y
     net = mlp([inputs.shape[1], *[width] * depth, data.n_classes])

@@ -1,7 +1,8 @@
 """Deep linear networks: the collapse and the discrimination of their layers, in float64.
 
-Wang et al. (arXiv:2311.02960), theorem and section 4: orthogonal matrices times epsilon to begin with, gradient descent
-on half the mean squared error to one-hot labels, C_l = tr(Sigma_W) / tr(Sigma_B) and D_l = 1 - max cos(mu_k, mu_k').
+Wang et al. (arXiv:2311.02960), theorem and section 4: the initial weights are orthogonal matrices times epsilon, and
+gradient descent minimises half the mean squared error to one-hot labels. C_l = tr(Sigma_W) / tr(Sigma_B) and D_l = 1 -
+max cos(mu_k, mu_k').
 """
 
 from collections.abc import Sequence
@@ -33,11 +34,12 @@ def trained(
     lr: float = 0.1,
     steps: int = 6000,
 ) -> list[Row]:
-    """C_l and D_l, `compactness` and `discrimination`, of the inputs, layer00, and of every linear layer but the last.
+    """Train a network and return C_l and D_l, as `compactness` and `discrimination`, of the inputs and the layers.
 
-    Inputs (d, n C) have orthonormal columns, plus `noise` times a Gaussian matrix of unit Frobenius norm, plus `offset`
-    times one unit vector, the same for all samples. Of the network: the `loss` at the end, and `predicted`,
-    log10(scale^2 / samples^(1 / depth)), the slope of log10 C_l over l.
+    The inputs are layer00; the last linear layer is left out. Inputs (d, n C) have orthonormal columns, plus `noise`
+    times a Gaussian matrix of unit Frobenius norm, plus `offset` times one unit vector, the same for all samples. Rows
+    of the network: the `loss` at the end, and `predicted`, log10(scale^2 / samples^(1 / depth)), the predicted slope of
+    log10 C_l over l.
     """
     inputs, labels = orthonormal_inputs(classes, samples, dim, noise=noise, offset=offset)
     targets = functional.one_hot(labels, classes).double().T
@@ -61,22 +63,22 @@ def trained(
 
 
 def orthonormal_inputs(classes: int, samples: int, dim: int, *, noise: float, offset: float) -> tuple[Tensor, Tensor]:
-    """Inputs (dim, classes * samples), as in `trained`, and their labels."""
+    """Draw inputs (dim, classes * samples) for `trained`, and their labels."""
     labels = torch.arange(classes).repeat_interleave(samples)
     stray, common = torch.randn(dim, len(labels), dtype=torch.float64), torch.randn(dim, 1, dtype=torch.float64)
     return orthogonal(dim, len(labels)) + noise * stray / stray.norm() + offset * common / common.norm(), labels
 
 
 def orthogonal(rows: int, columns: int) -> Tensor:
-    """A random matrix whose rows or columns, whichever are fewer, are orthonormal."""
+    """Draw a random matrix whose rows or columns, whichever are fewer, are orthonormal."""
     return nn.init.orthogonal_(torch.empty(rows, columns, dtype=torch.float64))
 
 
 def layers(weights: Sequence[Tensor], inputs: Tensor) -> list[Tensor]:
-    """What leaves every linear layer, samples in columns."""
+    """Return the outputs of every linear layer, samples in columns."""
     return list(accumulate(weights, lambda x, weight: weight @ x, initial=inputs))[1:]
 
 
 def error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Half the squared error, the mean over samples (columns)."""
+    """Return half the squared error, as the mean over samples (columns)."""
     return 0.5 * (outputs - targets).square().sum() / targets.shape[1]

@@ -15,13 +15,13 @@ SECONDS = {"separation": 0.15, "residual_drift": 0.02}
 
 
 def elasticity(classes: int, alpha: float, beta: float) -> Tensor:
-    """(K, K) float64: alpha on the diagonal, beta elsewhere."""
+    """Return (K, K) float64: alpha on the diagonal, beta elsewhere."""
     matrix = torch.full((classes, classes), beta, dtype=torch.float64)
     return matrix.fill_diagonal_(alpha)
 
 
 def separated(features: Tensor) -> Tensor:
-    """(...,) bool of features (..., K, n, d): each two classes lie apart along the line through their means."""
+    """Return (...,) bool for features (..., K, n, d): all pairs of classes separated along the line of their means."""
     means = features.mean(-2)
     apart = torch.ones(features.shape[:-3], dtype=torch.bool)
     classes = features.shape[-3]
@@ -45,9 +45,9 @@ def separation(
     steps: int = 800,
     paths: int = 20,
 ) -> list[Row]:
-    """The share of `paths` of the I-model, dX_i^k = (1/K) sum_l E_kl mean^l dt + noise dB, whose classes end separated.
+    """Simulate the I-model and return the fraction of `paths` whose classes are separated at the end.
 
-    Euler steps from a standard normal start.
+    dX_i^k = (1/K) sum_l E_kl mean^l dt + noise dB, by Euler steps from a standard normal start.
     """
     matrix = elasticity(classes, alpha, beta) / classes
     step = time / steps
@@ -60,10 +60,10 @@ def separation(
 
 
 def drift(classes: int, alpha: float, beta: float, reading: str) -> Tensor:
-    """(K, K, K, K) float64 of the L-model: entry k, :, l, : is (1/K) E_kl H_kl, which takes the mean of class l to the
-    drift of that of class k.
+    """Return the drift of the L-model, (K, K, K, K) float64.
 
-    With d_k the unit vector along e_k - 1/K, H_kl is d_k d_k^T in the reading `own` and d_k d_l^T in `cross`.
+    Entry k, :, l, : is (1/K) E_kl H_kl, which maps the mean of class l to its share of the drift of the mean of class
+    k. With d_k the unit vector along e_k - 1/K, H_kl is d_k d_k^T in the reading `own` and d_k d_l^T in `cross`.
     """
     if reading not in ("own", "cross"):
         raise ValueError(f"reading: expected own or cross, got {reading!r}")
@@ -78,10 +78,10 @@ def drift(classes: int, alpha: float, beta: float, reading: str) -> Tensor:
 def residual_drift(
     *, classes: int = 5, alpha: float = 1.0, beta: float = 0.3, reading: str = "own", doublings: int = 12
 ) -> list[Row]:
-    """How far from a simplex ETF the centred class means (K, K) of the L-model's ODE are, from a standard normal start.
+    """Solve the ODE of the L-model from a standard normal start; return the distance of its means to a simplex ETF.
 
-    Exact but for rounding: the propagator of time 1 is squared `doublings` times, to time 2**doublings, and kept at
-    norm 1, as only directions matter.
+    The class means (K, K) are centred. The solution is exact except for rounding: the propagator of time 1 is squared
+    `doublings` times, to time 2**doublings, and scaled to norm 1, because only directions matter.
     """
     size = classes * classes
     propagator = torch.matrix_exp(drift(classes, alpha, beta, reading).reshape(size, size))

@@ -1,4 +1,4 @@
-"""What experiments on networks share: a multi-layer perceptron with its parts to choose, and a loop that trains it."""
+"""Shared parts of the experiments on networks: a configurable multi-layer perceptron, and loops that train it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -16,10 +16,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def mlp(
     widths: Sequence[int], *, batch_norm: bool = True, activation: type[nn.Module] | None = nn.ReLU
 ) -> nn.Sequential:
-    """Linear layers of these widths, from the inputs' to the outputs', in torch's default initialisation.
+    """Build a multi-layer perceptron of these widths, from inputs to outputs, in torch's default initialisation.
 
     The hidden layers are `layer1`, `layer2` and so on, each a sequence of linear map, batch norm and activation (None:
-    the network is linear); what leaves them are the features. The last linear map is `classifier`.
+    the network is linear); their outputs are the features. The last linear map is `classifier`.
     """
     network = nn.Sequential()
     network.add_module("flatten", nn.Flatten())
@@ -35,12 +35,12 @@ def mlp(
 
 
 def hidden(network: nn.Sequential) -> list[str]:
-    """The names of the hidden layers of an `mlp`, first to last."""
+    """Return the names of the hidden layers of an `mlp`, first to last."""
     return [name for name, _ in network.named_children() if name.startswith("layer")]
 
 
 def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Half the squared distance of outputs (n, C) to one-hot labels (n,), summed over classes, mean over samples."""
+    """Return half the squared distance of outputs (n, C) to one-hot labels (n,), summed over classes, mean over n."""
     targets = functional.one_hot(labels, outputs.shape[1]).to(outputs.dtype)
     return 0.5 * (outputs - targets).square().sum(1).mean()
 
@@ -48,7 +48,7 @@ def squared_error(outputs: Tensor, labels: Tensor) -> Tensor:
 def optimiser(
     name: str, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """sgd (momentum .9), adam (decay in the gradient) or adamw (decoupled)."""
+    """Build an optimiser: sgd (momentum .9), adam (decay in the gradient) or adamw (decoupled decay)."""
     if name == "sgd":
         return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay)
     if name == "adam":
@@ -71,9 +71,9 @@ def fit(
     factor: float = 0.1,
     after: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Trains in random batches; the learning rate falls by `factor` at `milestones`, fractions of the epochs.
+    """Train in random batches. The learning rate is multiplied by `factor` at `milestones`, fractions of the epochs.
 
-    `after(epoch)` is called with the number of epochs done, 0 before the first; leaves the model in training mode.
+    `after(epoch)` is called with the number of finished epochs, 0 before the first. The model is left in training mode.
     """
     begun = [float(group["lr"]) for group in optimizer.param_groups]
     steps = [max(1, round(share * epochs)) for share in milestones]
@@ -100,10 +100,10 @@ def fit_whole(
     weight_decay: float = 0.0,
     after: Callable[[int], None] = lambda _: None,
 ) -> None:
-    """Trains by L-BFGS with a strong Wolfe line search on all samples at once; an epoch is one of its iterations.
+    """Train by L-BFGS with a strong Wolfe line search on all samples at once; an epoch is one iteration.
 
-    Half of `weight_decay` times the squared norm of all trainable parameters is part of what it minimises. `after` as
-    in `fit`; leaves the model in training mode.
+    Half of `weight_decay` times the squared norm of all trainable parameters is part of the objective. `after` as in
+    `fit`; the model is left in training mode.
     """
     moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
@@ -116,7 +116,7 @@ def fit_whole(
 
     after(0)
     for epoch in range(epochs):
-        if epoch % 20 == 0:  # a new line search gets on where rounding ended the last one
+        if epoch % 20 == 0:  # a new solver makes progress where rounding stopped the last line search
             solver = torch.optim.LBFGS(moved, max_iter=1, history_size=20, line_search_fn="strong_wolfe")
         model.train()
         solver.step(closure)  # type: ignore[no-untyped-call]  # torch's
@@ -127,15 +127,15 @@ def fit_whole(
 
 @torch.no_grad()
 def settle(model: nn.Module, inputs: Tensor) -> None:
-    """Sets the running statistics of batch norm to those of these inputs; leaves the model in training mode.
+    """Set the running statistics of batch norm to those of these inputs. The model is left in training mode.
 
-    Trials of a line search that were not taken are in them otherwise.
+    Otherwise they would include the rejected trial steps of a line search.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # the plain average, of the one pass that follows
+        layer.momentum = None  # the plain average over the single pass that follows
     model.train()
     model(inputs)
     for layer, momentum in zip(layers, momenta, strict=True):
@@ -143,7 +143,7 @@ def settle(model: nn.Module, inputs: Tensor) -> None:
 
 
 def layer_outputs(network: nn.Sequential, inputs: Tensor) -> dict[str, Tensor]:
-    """What leaves each hidden layer of an `mlp`, by name, and its outputs as `classifier`, all in eval mode (n, d)."""
+    """Return the outputs (n, d) of each hidden layer of an `mlp` by name, and of the `classifier`, in eval mode."""
     network.eval()
     with torch.no_grad(), capture(network, [*hidden(network), "classifier"]) as outputs:
         network(inputs)

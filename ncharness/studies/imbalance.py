@@ -1,9 +1,9 @@
-"""Networks trained on digits of which some classes have few samples: angles of the classifier, and a fixed one.
+"""Class imbalance: networks trained on digits with few samples in some classes, with a learned or a fixed classifier.
 
-Fang et al., PNAS 2021 (arXiv:2101.12699): under step imbalance the minority classes' classifiers close up. Yang et
-al., NeurIPS 2022 (arXiv:2203.09081): under a long tail, a classifier fixed at a simplex ETF does not. Which classes
-are the small ones, and which of their samples are kept, is drawn; of one seed, smaller classes are parts of larger
-ones, and every network takes the same number of steps.
+Fang et al., PNAS 2021 (arXiv:2101.12699): under step imbalance the angles between the classifiers of the minority
+classes shrink. Yang et al., NeurIPS 2022 (arXiv:2203.09081): under a long tail they do not for a classifier fixed at a
+simplex ETF. The small classes, and the samples of them that are kept, are drawn at random. For one seed, the samples of
+a smaller class are among those of a larger one. Every network takes the same number of steps.
 """
 
 import math
@@ -21,7 +21,7 @@ SECONDS = {"step": 1.7, "long_tail": 1.7}
 
 CLASSES, LARGEST = 10, 140  # of digits: samples per class
 WIDTHS = (64, 128, 128, CLASSES)
-BATCH = 100  # 1400, 770 and 710 samples leave no last batch of a few, on which batch norm would stumble
+BATCH = 100  # with 1400, 770 or 710 samples no last batch is so small that batch norm fails on it
 
 
 def step(
@@ -33,9 +33,10 @@ def step(
     lr: float = 0.05,
     weight_decay: float = 5e-4,
 ) -> list[Row]:
-    """140 samples in each of `majority` classes and 140 / ratio in the others; the angles between classifier rows.
+    """Train with step imbalance and measure the angles between classifier rows.
 
-    `oversampled` repeats the samples of the minority `ratio` times, so that every class has a like share of a batch.
+    There are 140 samples in each of `majority` classes and 140 / ratio in the others. `oversampled` repeats the samples
+    of the minority `ratio` times, so that every class has about the same share of a batch.
     """
     x, y, order = _digits()
     minority = order[majority:]
@@ -63,9 +64,10 @@ def step(
 def long_tail(
     *, ratio: int = 20, head: str = "learned", steps: int = 1500, lr: float = 0.05, weight_decay: float = 5e-4
 ) -> list[Row]:
-    """140 ratio^(-k/9) samples in the k-th class; a classifier that is learned, an ETF, or an ETF with dot regression.
+    """Train with 140 ratio^(-k/9) samples in the k-th class, with one of three classifiers.
 
-    Test errors are means over classes, so that each counts alike; `tail` is that of the three smallest.
+    `head` is learned, etf (fixed at an ETF), or dot (an ETF with dot regression). Test errors are means over classes,
+    so that all count alike; `tail_error` is that of the three smallest.
     """
     if head not in ("learned", "etf", "dot"):
         raise ValueError(f"head: expected learned, etf or dot, got {head!r}")
@@ -87,10 +89,10 @@ def long_tail(
 
 
 class FixedClassifier(nn.Module):
-    """Scores w_c . h with rows (C, d) that are not trained; with `unit`, of h brought to length 1.
+    """Classifier with scores w_c . h and rows w_c (C, d) that are not trained; with `unit`, h is scaled to length 1.
 
-    As in the code of Yang et al. a batch norm stands before it: features after a ReLU have no negative parts, and
-    half of the rows' would be out of their reach.
+    A batch norm comes first, as in the code of Yang et al.: features after a ReLU have no negative entries, and could
+    not align with the negative half of the rows' entries.
     """
 
     weight: Tensor
@@ -107,7 +109,7 @@ class FixedClassifier(nn.Module):
 
 
 def simplex(classes: int, dim: int) -> Tensor:
-    """A simplex ETF of rows (C, d) of length 1, turned at random; d at least C."""
+    """Return a simplex ETF with rows (C, d) of length 1 and a random orientation; d at least C."""
     turn, _ = torch.linalg.qr(torch.randn(dim, classes, dtype=torch.float64))
     centred = torch.eye(classes, dtype=torch.float64) - 1 / classes
     rows: Tensor = math.sqrt(classes / (classes - 1)) * centred @ turn.T
@@ -115,18 +117,21 @@ def simplex(classes: int, dim: int) -> Tensor:
 
 
 def dot_regression(scores: Tensor, labels: Tensor) -> Tensor:
-    """(w_y . h - 1)^2 / 2, mean over samples: Yang et al., with features and classifier of length 1."""
+    """Return the mean over samples of (w_y . h - 1)^2 / 2: Yang et al., with features and classifier of length 1."""
     return 0.5 * (scores.gather(1, labels[:, None]) - 1).square().mean()
 
 
 def tail_counts(ratio: int) -> Tensor:
-    """(10,) samples of the classes from the largest to the smallest; rounded, at least 1."""
+    """Return the numbers of samples (10,) of the classes from the largest to the smallest; rounded, at least 1."""
     sizes = LARGEST * torch.tensor(float(ratio)).pow(-torch.arange(CLASSES) / (CLASSES - 1))
     return sizes.round().long().clamp_min(1)
 
 
 def nested(labels: Tensor, counts: Tensor) -> Tensor:
-    """The indices, ascending, of counts[c] samples of every class c, drawn so that fewer are a part of more."""
+    """Draw counts[c] samples of every class c and return their indices, ascending.
+
+    A smaller draw is a subset of a larger one.
+    """
     ticket = torch.rand(len(labels))
     chosen = [torch.nonzero(labels == c)[:, 0] for c in range(len(counts))]
     first = [members[ticket[members].argsort()][: int(n)] for members, n in zip(chosen, counts, strict=True)]
@@ -134,7 +139,7 @@ def nested(labels: Tensor, counts: Tensor) -> Tensor:
 
 
 def mean_cosine(rows: Tensor) -> Tensor:
-    """The mean of the cosines of all pairs of rows (n, d)."""
+    """Return the mean cosine over all pairs of rows (n, d)."""
     unit = functional.normalize(rows)
     n = len(rows)
     mean: Tensor = ((unit @ unit.T).sum() - unit.square().sum()) / (n * (n - 1))
@@ -161,7 +166,7 @@ def _error(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _test_errors(network: nn.Module) -> Tensor:
-    """(C,) of every class of the test set."""
+    """Return the test error (C,) of every class."""
     data = load("digits")
     return torch.stack(
         [_error(network, data.test_x[data.test_y == c], data.test_y[data.test_y == c]) for c in range(10)]

@@ -1,5 +1,8 @@
-"""What gradient descent does beyond lowering the loss: margins (Lyu & Li, arXiv:1906.05890), and the noise of its
-batches and the equation it stands for (Li, Malladi & Arora, arXiv:2102.12470)."""
+"""Implicit bias of gradient descent: margins, and the noise of its batches.
+
+Margins: Lyu & Li (arXiv:1906.05890). Noise and the stochastic differential equation that it approximates: Li, Malladi &
+Arora (arXiv:2102.12470).
+"""
 
 import math
 
@@ -16,7 +19,7 @@ SECONDS = {"margin": 2.5, "amplified_noise": 0.6}
 
 
 class Homogeneous(nn.Module):
-    """A ReLU network of one hidden layer without biases but in the first: homogeneous of order 2 in its weights."""
+    """ReLU network of one hidden layer with a bias only in the first: homogeneous of order 2 in its parameters."""
 
     def __init__(self, inputs: int, width: int, classes: int) -> None:
         super().__init__()
@@ -29,7 +32,7 @@ class Homogeneous(nn.Module):
 
 
 def normalised(network: Homogeneous, inputs: Tensor, labels: Tensor) -> float:
-    """The least margin over the squared norm of all parameters, the first layer's bias among them."""
+    """Return the least margin over the squared norm of all parameters, including the first layer's bias."""
     with torch.no_grad():
         least = margins(network(inputs), labels).min()
         return float(least / sum(parameter.double().square().sum() for parameter in network.parameters()))
@@ -45,9 +48,10 @@ def margin(
     weight_decay: float = 0.0,
     every: int = 20,
 ) -> list[Row]:
-    """Full-batch gradient descent in float64 on the first digits, `samples` of each: the loss and the normalised margin
-    at every `every`-th step, and as `first_separated` the first of them with the loss below log 2 / n, from which on
-    the theory has it that the margin does not decrease (-1: none).
+    """Train by full-batch gradient descent in float64 on the first digits, `samples` of each.
+
+    The rows are the loss and the normalised margin at every `every`-th step. `first_separated` is the first of these
+    steps with a loss below log 2 / n (-1: none); by the theory the margin does not decrease from then on.
     """
     data = load("digits")
     chosen = torch.cat([(data.train_y == label).nonzero()[:samples, 0] for label in range(classes)])
@@ -69,16 +73,17 @@ def margin(
 
 
 def coefficients(amplification: int) -> tuple[float, float]:
-    """The weights of the two batches' losses in one step of SVAG(l): (1 +- sqrt(2 l - 1)) / 2.
+    """Return the weights of the two batches' losses in one step of SVAG(l): (1 +- sqrt(2 l - 1)) / 2.
 
-    They sum to 1, which keeps the mean gradient, and their squares to l, which makes its covariance l times larger.
+    Their sum is 1, which keeps the mean gradient. The sum of their squares is l, which makes its covariance l times
+    larger.
     """
     root = math.sqrt(2 * amplification - 1)
     return (1 + root) / 2, (1 - root) / 2
 
 
 def logistic_gradient(weights: Tensor, inputs: Tensor, targets: Tensor, chosen: Tensor) -> Tensor:
-    """(R, d, C): of the mean cross-entropy over each replica's batch `chosen` (R, b)."""
+    """Return the gradient (R, d, C) of the mean cross-entropy over each replica's batch `chosen` (R, b)."""
     rows = inputs[chosen]
     residual = torch.softmax(rows @ weights, dim=2) - targets[chosen]
     return rows.transpose(1, 2) @ residual / chosen.shape[1]
@@ -95,11 +100,11 @@ def amplified_noise(
     samples: int = 500,
     decay: float = 1e-3,
 ) -> list[Row]:
-    """The loss of logistic regression on digits after `steps` steps of SGD, or as many stretches of SVAG(l) for
-    amplification l: l steps each, of lr / l. `full_batch`: gradient descent, which has no noise.
+    """Train logistic regression on digits by `steps` steps of SGD, or by SVAG(l) for amplification l.
 
-    The mean over `replicas` of the loss on all samples with the penalty (decay / 2) |W|^2, and the standard error of
-    that mean. All start at 0. Float64; batches with replacement.
+    SVAG takes l steps of learning rate lr / l for every step of SGD. `full_batch`: gradient descent, without noise. The
+    rows are the mean over `replicas` of the loss on all samples, with the penalty (decay / 2) |W|^2, and the standard
+    error of that mean. All replicas start at 0. In float64; batches are drawn with replacement.
     """
     data = load("digits", n_train=samples)
     inputs = data.train_x.flatten(1).double()

@@ -17,10 +17,10 @@ SCALES = (1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0)
 
 
 def descents(*, classes: int = 4, samples: int = 5, dim: int = 12, lr: float = 0.02, steps: int = 20_000) -> list[Row]:
-    """The errors of strong collapse after descents from one direction at every scale of SCALES, all at once.
+    """Descend from one random direction at every scale of SCALES, all at once; return the errors of strong collapse.
 
-    Per scale, such as 0.01: `classifier 0.01`, `features 0.01` and `bias 0.01`, Frobenius norms of what is left, and
-    `loss 0.01`.
+    Rows for a scale such as 0.01: `classifier 0.01`, `features 0.01` and `bias 0.01`, Frobenius norms of the deviations
+    from strong collapse, and `loss 0.01`.
     """
     labels = torch.arange(classes).repeat_interleave(samples)
     targets = functional.one_hot(labels, classes).double()

@@ -16,10 +16,11 @@ VERSION = 1
 SECONDS = {"gaussians": 0.02}
 
 
-def wide(inputs: Tensor, activation: str) -> tuple[Tensor, Tensor]:
-    """The NNGP and the tangent kernel (n, n) of inputs (n, d): E phi(u) phi(v), and that plus q E phi'(u) phi'(v).
+def infinite_width_kernels(inputs: Tensor, activation: str) -> tuple[Tensor, Tensor]:
+    """Return the NNGP kernel and the neural tangent kernel, both (n, n), of inputs (n, d).
 
-    u and v are jointly normal with covariances q = x . x' / d.
+    They are E phi(u) phi(v), and the same plus q E phi'(u) phi'(v). u and v are jointly normal with covariances
+    q = x . x' / d.
     """
     q = inputs @ inputs.T / inputs.shape[1]
     own = q.diagonal()
@@ -41,13 +42,16 @@ def wide(inputs: Tensor, activation: str) -> tuple[Tensor, Tensor]:
 def gaussians(
     *, dim: int = 8, samples: int = 128, first: float = -2.0, second: float = 2.0, spread: float = 0.5
 ) -> list[Row]:
-    """NC1 (trace form) of every kernel on two Gaussian classes of `samples` in all, about first * 1 and second * 1."""
+    """Measure NC1 (trace form) of every kernel on two Gaussian classes with means first * 1 and second * 1.
+
+    `samples` is the number in both classes together.
+    """
     labels = torch.arange(samples) % 2
     centres = torch.tensor([first, second], dtype=torch.float64)[labels]
     inputs = centres[:, None] + spread * torch.randn(samples, dim, dtype=torch.float64)
     rows: list[Row] = []
     for activation in ("relu", "erf"):
-        gaussian, tangent = wide(inputs, activation)
+        gaussian, tangent = infinite_width_kernels(inputs, activation)
         for name, kernel in (("nngp", gaussian), ("ntk", tangent)):
             value = float(kernel_nc1(kernel, labels, 2))
             rows.append(Row(0, "network", "train", f"{activation}_{name}", value))

@@ -1,4 +1,4 @@
-"""The landscape of the unconstrained features model: the origin, and where descents from many starts end.
+"""Loss landscape of the unconstrained features model: the origin, and the end points of descents from many starts.
 
 Zhu et al., NeurIPS 2021 (arXiv:2105.02375), theorem 3.2: the objective of `studies.unconstrained` has no spurious local
 minima. In the direction of centred labels the Hessian at the origin has (lambda_W + lambda_H) / 2 - sqrt(((lambda_W -
@@ -21,10 +21,11 @@ SECONDS = {"origin": 0.2, "starts": 1.0}
 def origin(
     *, classes: int = 4, samples: int = 5, dim: int = 4, threshold_share: float = 0.5, imbalance: float = 2.0
 ) -> list[Row]:
-    """The least eigenvalue of the Hessian at the origin, measured and expected, and what a random start descends to.
+    """Measure the least eigenvalue of the Hessian at the origin, beside the expected one, and minimise from there.
 
-    `threshold_share` is sqrt(lambda_W lambda_H) over 1 / (C sqrt(n)), `imbalance` lambda_W over lambda_H. `norm` and
-    `expected_norm` are those of the classifier at the minimum, as shares of what the squares weigh in the objective.
+    The minimisation begins at a small random point. `threshold_share` is sqrt(lambda_W lambda_H) over 1 / (C sqrt(n)),
+    `imbalance` lambda_W over lambda_H. `norm` is the norm of the classifier at the minimum, times
+    the square root of its weight decay, and `expected_norm` its expected value.
     """
     decay = threshold_share / (classes * math.sqrt(samples))
     weight_decay, feature_decay = decay * math.sqrt(imbalance), decay / math.sqrt(imbalance)
@@ -67,10 +68,10 @@ def starts(
     lr: float = 1.0,
     momentum: float = 0.9,
 ) -> list[Row]:
-    """Gradient descent with momentum from `count` starts at once, of standard deviations `smallest` to `largest`.
+    """Run gradient descent with momentum from `count` starts at once, of standard deviations `smallest` to `largest`.
 
-    `largest_gap` and `least_gap` are what the objectives exceed the theorem's least value by, `gradient` the largest
-    entry over all of the starts.
+    `largest_gap` and `least_gap` are differences between the objectives and the least value of the theorem; `gradient`
+    is the largest entry of the gradient over all starts.
     """
     labels = torch.arange(classes).repeat_interleave(samples)
     scales = torch.logspace(math.log10(smallest), math.log10(largest), count, dtype=torch.float64)[:, None, None]

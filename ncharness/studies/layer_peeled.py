@@ -1,4 +1,4 @@
-"""The layer-peeled model: cross-entropy over classifier and features of bounded norms, with classes of two sizes.
+"""Layer-peeled model: cross-entropy over classifier and features of bounded norms, with classes of two sizes.
 
 Fang et al., PNAS 2021 (arXiv:2101.12699): min (1/N) sum_i CE(W h_i, y_i) subject to mean_k |w_k|^2 <= E_W and
 mean_k mean_i |h_ki|^2 <= E_H; above a ratio R0 of the sizes the classifiers of the small classes become one vector.
@@ -26,12 +26,13 @@ def minimum(
     classifier_level: float = 1.0,
     starts: int = 2,
 ) -> list[Row]:
-    """The best of `starts` minimisers over class means, which may stand for their class: the loss is convex in them.
+    """Minimise over class means from `starts` random starts and return the best of the minimisers.
 
-    `ratio` is the size of a majority class over that of a minority class. `spread` is |W_min - mean of its rows| over
-    |W|, W_min the minority's rows, and `norm_ratio` |W_min| over |W|; `cosine` the average over pairs of minority rows.
-    Both bounds are met with equality; `slack` is 0 unless a smaller norm would lower the loss, then the derivative of
-    the loss by the logarithm of the norm. `disagreement` is the difference of the best two losses.
+    Class means can replace the features of their class, because the loss is convex in the features. `ratio` is the size
+    of a majority class over that of a minority class. `spread` is |W_min - mean of its rows| over |W|, W_min the
+    minority's rows, and `norm_ratio` |W_min| over |W|; `cosine` the average over pairs of minority rows. Both bounds
+    are met with equality; `slack` is 0 unless a smaller norm would lower the loss; then it is the derivative of the
+    loss with respect to the logarithm of the norm. `disagreement` is the difference of the best two losses.
     """
     if minority < 2 or majority < 1:
         raise ValueError(f"majority, minority: expected at least 1 and 2 classes, got {majority} and {minority}")

@@ -1,8 +1,8 @@
-"""Networks layer by layer: a multi-layer perceptron is trained, and every layer is measured before and after.
+"""Layer-wise measurements of a multi-layer perceptron, before and after training.
 
 For Parker et al. (arXiv:2308.02760), He & Su (arXiv:2210.17020), Rangamani et al. (ICML 2023), Feng et al.
-(arXiv:2206.06072) and Cohen, Sapiro & Giryes (arXiv:1805.06822). Features are what leaves a layer's activation, in eval
-mode, on the training samples in their fixed order.
+(arXiv:2206.06072) and Cohen, Sapiro & Giryes (arXiv:1805.06822). Features are the outputs of a layer's activation, in
+eval mode, on the training samples in their fixed order.
 """
 
 import copy
@@ -24,9 +24,9 @@ SECONDS = {"trained": 4.0}
 METRICS = ("fuzziness", "nc1_trace", "equiangularity")
 NEIGHBOURS = 10
 POINTS = 10
-"""Training samples at which Jacobians are taken."""
+"""Number of training samples at which Jacobians are taken."""
 RTOL = torch.finfo(torch.float32).eps
-"""A Jacobian's singular values below this share of the largest, times its larger side, are rounding."""
+"""Relative tolerance of the rank of a Jacobian: singular values below it, times the larger side, are rounding."""
 
 
 def trained(
@@ -45,15 +45,15 @@ def trained(
     weight_decay: float = 5e-4,
     epochs: int = 60,
 ) -> list[Row]:
-    """Measures of every hidden layer, `layer01.out` and so on, and of the inputs, `layer00.in`, at epoch 0 and the end.
+    """Train a network and measure every hidden layer and the inputs, at epoch 0 and at the end.
 
-    `pixel_noise` is the standard deviation of Gaussian noise on inputs; `start` is default, torch's, or he, with
-    weights of variance 2 / fan-in and no biases; `loss` is cross_entropy or squared. By layer: `METRICS`, the NCC
-    error, `alignment` of class means with the top right singular vectors of the next weights, `dimension` (principal
-    directions that hold .95 of the variance), `jacobian_rank` (mean over POINTS training samples, of the layer by the
-    inputs), `agreement` of the layer's nearest neighbours with the network on test samples; at the end also
-    `classification_dimension`. Of the network: `error` on the training and the test samples, and `chance`, the
-    alignment of random subspaces.
+    The layers are `layer01.out` and so on, the inputs `layer00.in`. `pixel_noise` is the standard deviation of Gaussian
+    noise on inputs; `start` is default, torch's, or he, with weights of variance 2 / fan-in and no biases; `loss` is
+    cross_entropy or squared. Rows of a layer: `METRICS`, the NCC error, `alignment` of class means with the top right
+    singular vectors of the next weights, `dimension` (principal directions that hold .95 of the variance),
+    `jacobian_rank` (mean over POINTS training samples, of the layer by the inputs), `agreement` of the layer's nearest
+    neighbours with the network on test samples; at the end also `classification_dimension`. Rows of the network:
+    `error` on the training and the test samples, and `chance`, the alignment of random subspaces.
     """
     set_ = load(data, n_train=samples)
     x, test_x = (inputs + pixel_noise * torch.randn_like(inputs) for inputs in (set_.train_x, set_.test_x))
@@ -82,7 +82,7 @@ def trained(
 
 
 def he(network: nn.Module) -> None:
-    """He initialisation of every linear map: weights of variance 2 / fan-in, biases 0."""
+    """Apply He initialisation to every linear map: weights of variance 2 / fan-in, biases 0."""
     for module in network.modules():
         if isinstance(module, nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -90,7 +90,7 @@ def he(network: nn.Module) -> None:
 
 
 def measured(network: nn.Sequential, set_: Dataset, x: Tensor, test_x: Tensor, *, epoch: int) -> list[Row]:
-    """The rows of one epoch; x and test_x are the inputs of `set_` as the network sees them."""
+    """Return the rows of one epoch. x and test_x are the inputs of `set_` after the addition of noise."""
     names = hidden(network)
     report = measure_layers(
         network, [(x, set_.train_y)], layers=["flatten", *names], n_classes=set_.n_classes, metrics=METRICS
@@ -122,7 +122,7 @@ def measured(network: nn.Sequential, set_: Dataset, x: Tensor, test_x: Tensor, *
 
 
 def alignments(network: nn.Sequential, report: LayerReport) -> list[float]:
-    """Of every hidden layer's class means with the weight of the linear map that comes next."""
+    """Return the alignment of every hidden layer's class means with the weight of the next linear map."""
     maps = [module.weight for module in network.modules() if isinstance(module, nn.Linear)]
     layers = hidden(network)
     return [
@@ -132,13 +132,13 @@ def alignments(network: nn.Sequential, report: LayerReport) -> list[float]:
 
 
 def chance(width: int, n_classes: int, *, draws: int = 20) -> float:
-    """The mean alignment of Gaussian weights (width, width) with Gaussian class means (C, width)."""
+    """Return the mean alignment of Gaussian weights (width, width) with Gaussian class means (C, width)."""
     drawn = [subspace_alignment(torch.randn(width, width), torch.randn(n_classes, width)) for _ in range(draws)]
     return float(torch.stack(drawn).mean())
 
 
 def dimension(features: Tensor, *, share: float = 0.95) -> int:
-    """The least number of principal directions that hold this share of the variance of features (n, d)."""
+    """Return the least number of principal directions that hold this share of the variance of features (n, d)."""
     centred = features.double() - features.double().mean(dim=0)
     variance = torch.linalg.svdvals(centred).square()
     held = variance.cumsum(dim=0)
@@ -146,7 +146,10 @@ def dimension(features: Tensor, *, share: float = 0.95) -> int:
 
 
 def jacobian_ranks(network: nn.Sequential, points: Tensor) -> list[float]:
-    """Per hidden layer, the numerical rank of its Jacobian by the inputs, the mean over points (n, ...); in float64."""
+    """Return for every hidden layer the mean numerical rank over points (n, ...) of its Jacobian by the inputs.
+
+    In float64.
+    """
     x, found = points.flatten(1).double(), []
     jacobians = torch.eye(x.shape[1], dtype=torch.float64).expand(len(x), -1, -1)
     for name in hidden(network):
@@ -159,15 +162,15 @@ def jacobian_ranks(network: nn.Sequential, points: Tensor) -> list[float]:
 
 
 def neighbours_vote(features: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-    """(m,) labels: the most frequent one among the nearest features (n, d) to each query (m, d), the lower in a tie."""
+    """Return the most frequent label (m,) among the features (n, d) nearest to a query (m, d), the lower in a tie."""
     nearest = torch.cdist(queries, features).topk(min(NEIGHBOURS, len(features)), largest=False).indices
     return functional.one_hot(labels)[nearest].sum(dim=1).argmax(dim=1)
 
 
 def classified(network: nn.Sequential, later: Sequence[str], features: Tensor, labels: Tensor) -> float:
-    """`classification_dimension` of a layer, the layers `later` and the classifier coming after it.
+    """Return the `classification_dimension` of a layer that is followed by the layers `later` and the classifier.
 
-    All directions where rounding keeps every smaller number from reaching the accuracy.
+    It is the number of all directions if, because of rounding, no smaller number reaches the accuracy.
     """
     rest = nn.Sequential(*(network.get_submodule(name) for name in (*later, "classifier"))).eval()
     with torch.no_grad():

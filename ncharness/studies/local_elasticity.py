@@ -1,4 +1,4 @@
-"""Local elasticity of networks: how much a step on one sample changes the outputs at others.
+"""Local elasticity of networks: the change of the outputs at other samples by a step on one sample.
 
 He & Su (arXiv:1910.06943) on a torus, and the intra- and inter-class impacts of Zhang et al. (arXiv:2110.05960).
 """
@@ -19,9 +19,9 @@ SECONDS = {"torus": 2.5, "impacts": 1.0}
 
 
 def changes(network: nn.Module, probe: Tensor, target: Tensor, others: Tensor, *, loss: Loss, lr: float) -> Tensor:
-    """(m,): the norm of the change of the outputs at `others` (m, ...) by one plain step on one sample (1, ...).
+    """Return the norms (m,) of the change of the outputs at `others` (m, ...) by one SGD step on one sample (1, ...).
 
-    The network is left as it was.
+    The network itself is not changed.
     """
     moved = copy.deepcopy(network)
     loss(moved(probe), target).backward()  # type: ignore[no-untyped-call]  # torch's
@@ -35,7 +35,10 @@ def changes(network: nn.Module, probe: Tensor, target: Tensor, others: Tensor, *
 
 
 def curve(angles: Tensor, side: float) -> Tensor:
-    """(n, 3): the curve of one class on the torus, that of the other with side -1; He & Su's radius 8 and 4 turns."""
+    """Return points (n, 3) on the curve of one class on the torus; `side` is 1 or -1 for the two classes.
+
+    The radius of 8 and the 4 turns are those of He & Su.
+    """
     radius = 8 + side * torch.sin(4 * angles)
     return torch.stack([radius * angles.cos(), radius * angles.sin(), side * torch.cos(4 * angles)], dim=1)
 
@@ -43,11 +46,12 @@ def curve(angles: Tensor, side: float) -> Tensor:
 def torus(
     *, width: int = 2048, samples: int = 50, linear: bool = False, steps: int = 300, lr: float = 1e-3
 ) -> list[Row]:
-    """Two classes that wind around each other on a torus, `samples` each, a network of one hidden layer fitted to them
-    by squared error, and for the first class the change at each sample by a step on another, over that at itself.
+    """Fit a network of one hidden layer by squared error to two classes on a torus, and measure similarities.
 
-    Pearson's correlation of that similarity with the distance along the circle, over all pairs, and its mean over far
-    pairs (beyond .8 pi) over its mean over near ones (below .2 pi). Float64.
+    The classes have `samples` points each and wind around each other. The similarity of two samples of the first class
+    is the change at one by a step on the other, over the change at that other itself. The rows are Pearson's
+    correlation of the similarity with the distance along the circle, over all pairs, and its mean over far pairs
+    (beyond .8 pi) over its mean over near ones (below .2 pi). In float64.
     """
     angles = (2 * torch.rand(2, samples, dtype=torch.float64) - 1) * math.pi
     inputs = torch.cat([curve(angles[0], 1.0), curve(angles[1], -1.0)])
@@ -77,10 +81,10 @@ def torus(
 
 
 def impact_ratio(network: nn.Module, inputs: Tensor, labels: Tensor, probes: Tensor, *, lr: float) -> float:
-    """alpha / beta: the mean change at samples of the probe's own label over that at samples of the others.
+    """Return alpha / beta: the mean change at samples with the label of the probe, over that at all others.
 
-    `labels` (n,) are those trained on; each change is in units of the change at the probe itself. In float64, as a
-    sample that is fitted well changes the network by next to nothing.
+    `labels` (n,) are the training labels. Each change is in units of the change at the probe itself. In float64,
+    because a step on a sample that is fitted well hardly changes the network.
     """
     network, inputs = copy.deepcopy(network).double(), inputs.double()
     alpha, beta = [], []
@@ -104,10 +108,10 @@ def impacts(
     lr: float = 0.05,
     probes: int = 15,
 ) -> list[Row]:
-    """alpha / beta on the first digits with a share `noise` of wrong labels: a row after each of the first two epochs
-    (epoch 0 is the start), and one after the last.
+    """Train on the first digits with a fraction `noise` of wrong labels, and measure alpha / beta.
 
-    With noise (C - 1) / C labels are independent of inputs. Probes are as many of each label as there can be.
+    There is a row at the start (epoch 0), after each of the first two epochs, and after the last. With noise (C - 1) /
+    C the labels are independent of the inputs. The probes are divided equally among the labels.
     """
     data = load("digits")
     chosen = data.train_y < classes

@@ -1,4 +1,4 @@
-"""Losses besides cross-entropy on unconstrained features, in float64.
+"""Unconstrained features under losses other than cross-entropy with decay, in float64.
 
 Label smoothing and focal loss with decay of classifier and features (Zhou et al., NeurIPS 2022, arXiv:2210.02192),
 cross-entropy with classifier rows and features on the unit sphere (Lu & Steinerberger, arXiv:2012.08465; Yaras et al.,
@@ -33,10 +33,10 @@ def minimum(
     focus: float = 2.0,
     temperature: float = 0.5,
 ) -> list[Row]:
-    """What a random start descends to under `loss`: smoothed, focal, sphere or contrastive.
+    """Minimise from a random start under `loss`: smoothed, focal, sphere or contrastive.
 
-    `gap` is what the loss of the last two exceeds its least value by, and 0 for the others, which have decay and
-    whose least value is not written down here.
+    `gap` is the difference of the last two losses to their least values. For the others, which have decay and no least
+    value here, it is 0.
     """
     labels = torch.arange(classes).repeat_interleave(samples)
     weight = torch.randn(classes, dim, dtype=torch.float64).mul_(0.1).requires_grad_()
@@ -75,15 +75,15 @@ def minimum(
 
 
 def focal(scores: Tensor, labels: Tensor, focus: float) -> Tensor:
-    """Mean of -(1 - p)^focus log p, p the probability of the label (Lin et al., ICCV 2017)."""
+    """Return the mean of -(1 - p)^focus log p, p the probability of the label (Lin et al., ICCV 2017)."""
     own = functional.log_softmax(scores, 1).gather(1, labels[:, None])
     return -((1 - own.exp()) ** focus * own).mean()
 
 
 def contrastive(rows: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """Supervised contrastive loss of unit rows (n, d): the others of an anchor's class against all others.
+    """Return the supervised contrastive loss of unit rows (n, d): the rest of an anchor's class against all others.
 
-    Khosla et al., NeurIPS 2020 (arXiv:2004.11362), the mean over positives outside of the logarithm.
+    Khosla et al., NeurIPS 2020 (arXiv:2004.11362), with the mean over positives outside of the logarithm.
     """
     itself = torch.eye(len(labels), dtype=torch.bool)
     scores = (rows @ rows.T / temperature).masked_fill(itself, -torch.inf)

@@ -23,10 +23,10 @@ CHECKPOINTS = (250, 500, 1000, 2000, 4000, 8000, 16000)
 def descent(
     *, classes: int = 4, samples: int = 5, dim: int = 8, scale: float = 0.1, lr: float = 1.5, adapt: bool = True
 ) -> list[Row]:
-    """At every one of CHECKPOINTS steps: loss, the margin as a share of its limit, NC1, and the two squared norms.
+    """Descend, and at every one of CHECKPOINTS steps measure loss, margin over its limit, NC1 and the squared norms.
 
-    The step is `lr` over loss and both squared norms (`adapt`), as the gradient vanishes with the loss and the
-    directions turn the slower the longer the vectors are; or `lr` itself.
+    With `adapt` the step is `lr` over the product of the loss and the sum of both squared norms, because the gradient
+    vanishes with the loss, and longer vectors change direction more slowly. Otherwise it is `lr` itself.
     """
     labels = torch.arange(classes).repeat_interleave(samples)
     target = functional.one_hot(labels, classes).double()
@@ -36,7 +36,7 @@ def descent(
     limit = 1 / ((classes - 1) * math.sqrt(samples))
 
     def behind() -> Tensor:
-        """How far each row's label is behind the others together, in nats: no cancellation where the loss is tiny."""
+        """Return the score of every other label less that of the row's own: no cancellation where the loss is tiny."""
         scores = features @ weight.T
         own = (scores * target).sum(1, keepdim=True)
         return (scores - own).masked_fill(~others, -torch.inf)

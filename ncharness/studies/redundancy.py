@@ -1,4 +1,4 @@
-"""Whether the neurons of a wide last layer are copies of each other (Doimo et al., arXiv:2106.03485)."""
+"""Redundancy of the neurons in a last hidden layer of large width (Doimo et al., arXiv:2106.03485)."""
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ SECONDS = {"chunks": 1.0}
 
 
 def chunk_accuracy(features: Tensor, labels: Tensor, classifier: nn.Linear, *, count: int, draws: int = 20) -> float:
-    """The mean accuracy with `count` random features of (n, d) alone: logits d / count times what these give, and the
-    bias; nothing is fitted again."""
+    """Return the mean accuracy with only `count` random features of (n, d), without fitting again.
+
+    The logits are d / count times the contribution of these features, plus the bias.
+    """
     width = features.shape[1]
     weight, bias = classifier.weight.detach(), classifier.bias.detach()
     total = 0.0
@@ -27,8 +29,10 @@ def chunk_accuracy(features: Tensor, labels: Tensor, classifier: nn.Linear, *, c
 def chunks(
     *, width: int = 512, samples: int = 1000, epochs: int = 60, early: int = 3, lr: float = 1e-3, count: int = 64
 ) -> list[Row]:
-    """An MLP on digits with two hidden layers, the last of this width: test accuracy of all its neurons, of random
-    eighths of them, and of `count` of them, after `early` epochs and at the end (Adam), with the training error.
+    """Train an MLP on digits with two hidden layers, the last of this width, and measure accuracy on random neurons.
+
+    Test accuracy is measured with all neurons of the last hidden layer, with random eighths of them, and with `count`
+    of them, after `early` epochs and at the end (Adam), together with the training error.
     """
     data = load("digits", n_train=samples)
     network = mlp([64, 256, width, data.n_classes], batch_norm=False)

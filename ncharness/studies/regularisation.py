@@ -1,5 +1,8 @@
-"""What penalties on a network do to its collapse: variability within classes of every layer (Ben-Shaul & Dekel,
-arXiv:2201.08924), and weight decay of the feature layers against that of the last (Tirer, Huang & Niles-Weed 2023)."""
+"""Effect of penalties on the collapse of a network.
+
+The penalties are on the variability within classes of every layer (Ben-Shaul & Dekel, arXiv:2201.08924), and weight
+decay of the feature layers apart from that of the last (Tirer, Huang & Niles-Weed 2023).
+"""
 
 import torch
 from torch import Tensor
@@ -17,7 +20,7 @@ SECONDS = {"variability_penalty": 1.3, "layer_decay": 0.9}
 
 
 def within_batch(features: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """(1/C) sum_c mean |g - mean_c|^2 with the class means of the batch (n, d); a class it has none of adds 0."""
+    """Return (1/C) sum_c mean |g - mean_c|^2 with the class means of the batch (n, d); an absent class adds 0."""
     member = functional.one_hot(labels, classes).to(features.dtype)
     count = member.sum(0).clamp_min(1.0)
     means = member.T @ features / count[:, None]
@@ -28,10 +31,10 @@ def within_batch(features: Tensor, labels: Tensor, classes: int) -> Tensor:
 def variability_penalty(
     *, strength: float = 0.0, width: int = 128, depth: int = 4, samples: int = 700, epochs: int = 40, lr: float = 1e-3
 ) -> list[Row]:
-    """An MLP on digits with the penalty strength / L times the sum over hidden layers of `within_batch` (Adam).
+    """Train an MLP on digits (Adam) with a penalty: strength / L times the sum over hidden layers of `within_batch`.
 
-    Per layer, as block01.out and so on, the share of test samples that the network labels otherwise than the nearest
-    class centre of the training set (nc4_mismatch); test accuracy and training error of the network.
+    Rows of a layer, block01.out and so on: the fraction of test samples whose label by the network differs from the
+    nearest class centre of the training set (nc4_mismatch). Rows of the network: test accuracy and training error.
     """
     data = load("digits", n_train=samples)
     network = mlp([64, *[width] * depth, data.n_classes], batch_norm=False)
@@ -71,8 +74,10 @@ def layer_decay(
     epochs: int = 80,
     lr: float = 0.05,
 ) -> list[Row]:
-    """An MLP with batch norm on digits by squared error (SGD with momentum), weight decay of the hidden layers apart
-    from that of the last: NC1 (trace form) of the last hidden layer and the training error.
+    """Train an MLP with different weight decays of the hidden layers and of the last layer.
+
+    The MLP has batch norm and is trained on digits under squared error (SGD with momentum). The rows are NC1 (trace
+    form) of the last hidden layer and the training error.
     """
     data = load("digits", n_train=samples)
     network = mlp([64, *[width] * depth, data.n_classes])

@@ -1,8 +1,8 @@
-"""The terminal phase of training: networks trained past zero training error, and what collapses meanwhile.
+"""Terminal phase of training: networks trained past zero training error, and their collapse.
 
 Papyan, Han & Donoho, PNAS 2020 (arXiv:2008.08186): the phase begins when the training error first reaches 0. A
-multi-layer perceptron of three hidden layers with batch norm, on 100 samples a class; the learning rate falls to a
-tenth after a third and two thirds of the epochs, as in the paper.
+multi-layer perceptron of three hidden layers with batch norm, on 100 samples a class; the learning rate is
+multiplied by .1 after a third and after two thirds of the epochs, as in the paper.
 """
 
 from math import sqrt
@@ -24,11 +24,14 @@ SECONDS = {"trained": 4.0}
 WIDTH = 128
 LOSSES: dict[str, Loss] = {"cross_entropy": functional.cross_entropy, "squared_error": squared_error}
 RATES = {"sgd": 0.05, "adam": 1e-3, "adamw": 1e-3}
-"""The learning rate of each optimiser that takes random batches."""
+"""Learning rate of each optimiser that takes random batches."""
 
 
 def simplex_classifier(width: int, classes: int) -> nn.Linear:
-    """A fixed last layer without bias: a simplex ETF of rows of length 1, turned at random (Zhu et al. 2021)."""
+    """Build a fixed last layer without bias: a simplex ETF with rows of length 1 (Zhu et al. 2021).
+
+    Its orientation is random.
+    """
     if width < classes:
         raise ValueError(f"width: expected at least {classes} as there are classes, got {width}")
     frame, _ = torch.linalg.qr(torch.randn(width, classes))
@@ -40,13 +43,13 @@ def simplex_classifier(width: int, classes: int) -> nn.Linear:
 
 
 def trainable(network: nn.Module) -> int:
-    """The number of trainable scalars."""
+    """Return the number of trainable scalars."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
 @torch.no_grad()
 def collapse(network: nn.Sequential, inputs: Tensor, labels: Tensor, classes: int) -> dict[str, Tensor]:
-    """NC1 to NC4 of the features before the last layer, in evaluation mode."""
+    """Measure NC1 to NC4 of the features before the last layer, in evaluation mode."""
     network.eval()
     features = network[:-1](inputs)
     scores, weight = network[-1](features), network.get_parameter("classifier.weight")
@@ -69,7 +72,7 @@ def collapse(network: nn.Sequential, inputs: Tensor, labels: Tensor, classes: in
 
 @torch.no_grad()
 def held_out(network: nn.Sequential, data: Dataset, labels: Tensor) -> dict[str, Tensor]:
-    """Test error, and the collapse of test features to the class means of the training features."""
+    """Measure the test error, and the collapse of test features to the class means of the training features."""
     network.eval()
     stats = measure(network[:-1](data.train_x), labels, data.n_classes).stats
     features = network[:-1](data.test_x)
@@ -91,14 +94,14 @@ def trained(
     epochs: int = 200,
     samples: int = 1000,
 ) -> list[Row]:
-    """Training and what it does to the last layer's features, as rows of the whole network.
+    """Train a network and measure the last layer's features, as rows of the whole network.
 
-    After every epoch the training `error`; after epoch 0, every tenth of the epochs, the onset of the terminal phase
-    and the middle between it and the end, everything in `collapse` and `held_out`, and as `shuffled_nc1` and so on the
-    same of one random permutation of the labels, which says what there is to see where labels say nothing. At the end,
-    `trainable` scalars. `labels` true or permuted (among the samples, so that their numbers stay); `loss` cross_entropy
-    or squared_error; `optimizer` sgd, adam, adamw or lbfgs (of the whole training set); `classifier` learned or simplex
-    (fixed).
+    After every epoch there is the training `error`. After epoch 0, every tenth of the epochs, the onset of the terminal
+    phase and the middle between it and the end, there are also the results of `collapse` and `held_out`, and those of
+    `collapse` for one random permutation of the labels, `shuffled_nc1` and so on, as a baseline without information. At
+    the end there is the number of `trainable` scalars. `labels` true or permuted (among the samples, so that their
+    numbers stay); `loss` cross_entropy or squared_error; `optimizer` sgd, adam, adamw or lbfgs (of the whole training
+    set); `classifier` learned or simplex (fixed).
     """
     for name, value, known in (
         ("labels", labels, ("true", "permuted")),
@@ -143,5 +146,5 @@ def trained(
 
 
 def middle(onset: int, end: int) -> int:
-    """The epoch half-way through the terminal phase."""
+    """Return the epoch half-way through the terminal phase."""
     return (onset + end) // 2

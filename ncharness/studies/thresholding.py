@@ -14,18 +14,18 @@ SECONDS = {"mixture": 0.1}
 
 
 def parseval(atoms: int, dim: int) -> Tensor:
-    """(p, d) float64 with F^T F = I: the analysis operator of a random tight frame of p >= d vectors."""
+    """Return F (p, d) float64 with F^T F = I: the analysis operator of a random tight frame of p >= d vectors."""
     frame: Tensor = torch.linalg.qr(torch.randn(atoms, dim, dtype=torch.float64))[0]
     return frame
 
 
 def soft(u: Tensor, threshold: float) -> Tensor:
-    """Each number drawn to 0 by the threshold, and those below it put there."""
+    """Apply soft thresholding: move each number towards 0 by the threshold, and set smaller ones to 0."""
     return torch.relu(u - threshold) - torch.relu(-u - threshold)
 
 
-def fisher(features: Tensor, labels: Tensor, classes: int) -> float:
-    """(1/C) tr(Sigma_W^-1 Sigma_B): large where classes are concentrated; features (n, p), Sigma_W of full rank."""
+def fisher_ratio_of_units(features: Tensor, labels: Tensor, classes: int) -> float:
+    """Return (1/C) tr(Sigma_W^-1 Sigma_B), large for concentrated classes; features (n, p), Sigma_W of full rank."""
     means = class_stats(features, labels, classes).mean
     within = features - means[labels]
     between = means - means.mean(0)
@@ -33,7 +33,7 @@ def fisher(features: Tensor, labels: Tensor, classes: int) -> float:
 
 
 def linear_accuracy(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, classes: int) -> float:
-    """Of the linear discriminant: nearest class mean in the metric of the covariance within classes."""
+    """Return the test accuracy of the linear discriminant: nearest class mean in the within-class covariance metric."""
     means = class_stats(train, labels, classes).mean
     within = train - means[labels]
     rows = torch.linalg.solve(within.T @ within / len(labels), means.T).T
@@ -53,12 +53,12 @@ def mixture(
     symmetric: bool = False,
     back: bool = False,
 ) -> list[Row]:
-    """Fisher ratio and held-out accuracy of a linear discriminant, raw and after soft thresholding, ReLU and absolute
-    value of the frame's coefficients F x.
+    """Measure the Fisher ratio and the held-out accuracy of a linear discriminant, raw and after non-linearities.
 
-    A class mean is F^T times a code of `sparsity` entries +-c, at c = 3; `noise` is the standard deviation of x about
-    it, `samples` the number in each class. `symmetric`: the sign of a sample's mean is random, so that all class means
-    are 0. `back`: features are F^T rho(F x), in the dimension of x, in place of rho(F x).
+    These are soft thresholding, ReLU and absolute value of the frame's coefficients F x. A class mean is F^T times a
+    code of `sparsity` entries +-c, at c = 3; `noise` is the standard deviation of x about it, `samples` the number in
+    each class. `symmetric`: the sign of a sample's mean is random, so that all class means are 0. `back`: features are
+    F^T rho(F x), in the dimension of x, in place of rho(F x).
     """
     frame = parseval(atoms, dim)
     codes = torch.zeros(classes, atoms, dtype=torch.float64)
@@ -72,11 +72,11 @@ def mixture(
 
     train, test = drawn(), drawn()
     kinds = {"soft": lambda u: soft(u, threshold), "relu": torch.relu, "abs": torch.abs}
-    rows = network_rows(fisher_raw=fisher(train, labels, classes))
+    rows = network_rows(fisher_raw=fisher_ratio_of_units(train, labels, classes))
     rows += network_rows(split="test", accuracy_raw=linear_accuracy(train, labels, test, labels, classes))
     for name, kind in kinds.items():
         ours, theirs = (kind(x @ frame.T) @ (frame if back else torch.eye(atoms).double()) for x in (train, test))
         accuracy = linear_accuracy(ours, labels, theirs, labels, classes)
-        rows.append(Row(0, "network", "train", f"fisher_{name}", fisher(ours, labels, classes)))
+        rows.append(Row(0, "network", "train", f"fisher_{name}", fisher_ratio_of_units(ours, labels, classes)))
         rows.append(Row(0, "network", "test", f"accuracy_{name}", accuracy))
     return rows

@@ -1,7 +1,7 @@
-"""What a network's features are worth on classes that it has not seen: collapse, few-shot accuracy, linear probes.
+"""Transfer of features to classes that were not trained on: collapse, few-shot accuracy, linear probes.
 
-`family`: Galanti, György & Hutter, ICLR 2022 (arXiv:2112.15121), in a family of classes that never ends. A class is a
-centre in 8 dimensions; a sample is its centre and 24 dimensions of its own, through a fixed random network. `losses`:
+`family`: Galanti, György & Hutter, ICLR 2022 (arXiv:2112.15121), with an unlimited family of classes. A class is a
+centre in 8 dimensions; a sample is its centre and 24 dimensions of its own, mapped by a fixed random network. `losses`:
 Kornblith et al., NeurIPS 2021 (arXiv:2010.16402), on digits. `few_shot`: the bound of Luthra et al.
 (arXiv:2603.03530) on clouds whose moments are known.
 """
@@ -29,14 +29,14 @@ BATCH = 100
 
 
 class Family:
-    """Classes drawn from one distribution: random centres and samples through one random tanh network."""
+    """Distribution of classes: random centres, and samples mapped by one random tanh network."""
 
     def __init__(self) -> None:
         self.first = torch.randn(CENTRE + NUISANCE, 128) / math.sqrt(CENTRE + NUISANCE)
         self.second = torch.randn(128, INPUTS) / math.sqrt(128)
 
     def draw(self, centres: Tensor, samples: int) -> tuple[Tensor, Tensor]:
-        """Inputs (classes * samples, 64) and labels of `samples` of the class of every centre (classes, 8)."""
+        """Draw `samples` inputs for every centre (classes, 8); return inputs (classes * samples, 64) and labels."""
         labels = torch.arange(len(centres)).repeat_interleave(samples)
         latent = torch.cat([centres[labels], 2.0 * torch.randn(len(labels), NUISANCE)], dim=1)
         return torch.tanh(latent @ self.first) @ self.second, labels
@@ -45,10 +45,10 @@ class Family:
 def family(
     *, classes: int = 10, samples: int = 30, steps: int = 1500, lr: float = 0.05, shuffled: bool = False
 ) -> list[Row]:
-    """A network trained on `classes` source classes of `samples` each; CDNV there and on 60 target classes never seen.
+    """Train on `classes` source classes of `samples` each; measure the CDNV there and on 60 unseen target classes.
 
-    Before training (epoch 0) and after it (epoch 1). `target_accuracy` is that of 5-way 5-shot nearest centres.
-    `shuffled` permutes the source labels.
+    The rows are from before training (epoch 0) and after it (epoch 1). `target_accuracy` is that of 5-way 5-shot
+    nearest centres. `shuffled` permutes the source labels.
     """
     world = Family()
     target_x, target_y = world.draw(torch.randn(TARGETS, CENTRE), PER_TARGET)
@@ -87,10 +87,10 @@ def family(
 
 
 def few_shot_accuracy(features: Tensor, episodes: Tensor, shots: Tensor) -> float:
-    """The mean accuracy of the nearest centre, over episodes (e, ways) of classes.
+    """Return the mean accuracy of the nearest centre over episodes (e, ways) of classes.
 
-    features (classes, samples, d); centres are the means of the samples in `shots` (classes, k), the other samples of
-    the classes of an episode are told apart.
+    features (classes, samples, d). Centres are the means of the samples in `shots` (classes, k); the other samples of
+    the classes of an episode are classified.
     """
     classes, samples, _ = features.shape
     held_out = torch.ones(classes, samples, dtype=torch.bool).scatter(1, shots, False)
@@ -104,10 +104,10 @@ def few_shot_accuracy(features: Tensor, episodes: Tensor, shots: Tensor) -> floa
 
 
 def losses(*, loss: str = "cross_entropy", steps: int = 1500, lr: float = 0.05) -> list[Row]:
-    """A network trained on 5 of the ten digits, drawn, by one of LOSSES; a linear probe of the other 5 on its features.
+    """Train on 5 randomly drawn digits by one of LOSSES, and fit a linear probe of the other 5 on the features.
 
-    Training error, class separation R^2 on the source and probe accuracy (5 draws of 10 samples per class) before
-    training, and after a twentieth, a quarter and all of it.
+    The rows are training error, class separation R^2 on the source classes and probe accuracy (5 draws of 10 samples
+    per class), before training and after a twentieth, a quarter and all of it.
     """
     if loss not in LOSSES:
         raise ValueError(f"loss: expected one of {', '.join(LOSSES)}, got {loss!r}")
@@ -161,11 +161,11 @@ LOSSES: dict[str, Loss] = {
     "cosine": functional.cross_entropy,  # of scores by CosineClassifier
     "squared_error": squared_error,
 }
-"""Six of the nine of Kornblith et al., with their strengths: the others regularise cross-entropy in more ways."""
+"""Six of the nine losses of Kornblith et al., with their strengths; the others are more penalties on cross-entropy."""
 
 
 class CosineClassifier(nn.Module):
-    """Scores cos(w_c, h) / .05: cosine softmax, with the temperature of Kornblith et al."""
+    """Classifier with scores cos(w_c, h) / .05: cosine softmax, with the temperature of Kornblith et al."""
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
@@ -176,9 +176,9 @@ class CosineClassifier(nn.Module):
 
 
 def probe_accuracy(features: Tensor, labels: Tensor, chosen: Tensor) -> float:
-    """Accuracy on the other rows of logistic regression fitted on the rows `chosen` (n,) of features (N, d).
+    """Fit logistic regression on the rows `chosen` (n,) of features (N, d) and return its accuracy on the other rows.
 
-    Features are centred and scaled by one number, so that neither their offset nor their scale matters to its decay.
+    Features are centred and scaled by one number, so that neither their offset nor their scale affects the decay.
     """
     x = features.double()
     x = x - x[chosen].mean(0)
@@ -196,7 +196,7 @@ def probe_accuracy(features: Tensor, labels: Tensor, chosen: Tensor) -> float:
 
 
 def _draw(labels: Tensor, each: int) -> Tensor:
-    """The indices of `each` random rows of every class."""
+    """Draw `each` random rows of every class and return their indices."""
     ticket = torch.rand(len(labels))
     members = [torch.nonzero(labels == c)[:, 0] for c in range(int(labels.max()) + 1)]
     return torch.cat([rows[ticket[rows].argsort()][:each] for rows in members])
@@ -211,7 +211,7 @@ def few_shot(
     dim: int = 8,
     repeats: int = 200,
 ) -> list[Row]:
-    """Nearest-centre error with `shots` samples per class, and the bound on it from exact moments.
+    """Measure the nearest-centre error with `shots` samples per class, and compute its bound from exact moments.
 
     `variance` is the CDNV of two classes at the mean squared distance. `noise` is Gaussian and isotropic, Gaussian
     with nine tenths of its variance in the span of the differences of means (aligned), or isotropic of Student's t
@@ -253,7 +253,7 @@ def few_shot(
 
 
 def fourth_moment(mixing: Tensor, kurtosis: float) -> Tensor:
-    """E |A z|^4 for independent z of variance 1 and this kurtosis."""
+    """Return E |A z|^4 for independent z of variance 1 and this kurtosis."""
     covariance = mixing @ mixing.T
     columns = mixing.square().sum(0)
     return covariance.trace() ** 2 + 2 * covariance.square().sum() + (kurtosis - 3) * columns.square().sum()
@@ -262,12 +262,12 @@ def fourth_moment(mixing: Tensor, kurtosis: float) -> Tensor:
 def few_shot_bound(
     means: Tensor, covariance: Tensor, fourth: Tensor, shots: int, *, trace: Tensor | None = None
 ) -> Tensor:
-    """The bound of Luthra et al. on the few-shot error of classes that share a covariance (d, d), means (C, d).
+    """Return the bound of Luthra et al. on the few-shot error of classes that share a covariance (d, d), means (C, d).
 
-    Per ordered pair {4 V_dir + (sqrt A_T + sqrt A_S + sqrt A_Q)^2} / (1 + (v_j - v_i) / (m d^2))^2, summed over j and
-    averaged over i: V_dir = u^T Sigma u / d^2, V = (v_i + v_j) / d^2, A_T = (4/m)(V^2 + V/4), A_S = V/m,
-    A_Q = (Theta + 2(m - 1) V^2) / m^3, Theta = (E|x - mu_i|^4 + E|x - mu_j|^4) / d^4. With one
-    covariance v_j = v_i. `trace` is that of the covariance if another than `covariance` is given for V_dir.
+    For each ordered pair the bound is {4 V_dir + (sqrt A_T + sqrt A_S + sqrt A_Q)^2} / (1 + (v_j - v_i) / (m d^2))^2,
+    summed over j and averaged over i: V_dir = u^T Sigma u / d^2, V = (v_i + v_j) / d^2, A_T = (4/m)(V^2 + V/4), A_S =
+    V/m, A_Q = (Theta + 2(m - 1) V^2) / m^3, Theta = (E|x - mu_i|^4 + E|x - mu_j|^4) / d^4. With one covariance v_j =
+    v_i. `trace` is that of the covariance if another than `covariance` is given for V_dir.
     """
     variance = covariance.trace() if trace is None else trace
     off_diagonal = ~torch.eye(len(means), dtype=torch.bool)

@@ -22,9 +22,9 @@ SECONDS = {"minimum": 1.0, "random_labels": 0.2, "fixed_classifier": 0.1}
 
 
 def minimise(objective: Callable[[], Tensor], variables: Sequence[Tensor], *, rounds: int = 40) -> tuple[float, float]:
-    """L-BFGS with a strong Wolfe line search from where the variables stand, which it moves.
+    """Minimise by L-BFGS with a strong Wolfe line search, starting from the variables and changing them in place.
 
-    Returns the objective and the largest entry of its gradient there.
+    Returns the objective and the largest entry of its gradient at the end.
     """
     solver = torch.optim.LBFGS(
         variables,
@@ -42,7 +42,7 @@ def minimise(objective: Callable[[], Tensor], variables: Sequence[Tensor], *, ro
         return value
 
     before = float("inf")
-    for _ in range(rounds):  # a new line search gets on where rounding ended the last one
+    for _ in range(rounds):  # a new call makes progress where rounding stopped the last line search
         solver.step(closure)  # type: ignore[no-untyped-call]  # torch's
         value = closure()
         steepest = max(float(one.grad.abs().max()) for one in variables if one.grad is not None)
@@ -53,11 +53,11 @@ def minimise(objective: Callable[[], Tensor], variables: Sequence[Tensor], *, ro
 
 
 def least_cross_entropy(classes: int, samples: int, weight_decay: float, feature_decay: float) -> tuple[float, float]:
-    """The least objective for d of at least C - 1, and the score by which a class leads the others there.
+    """Return the least objective for d of at least C - 1, and the lead in score of the right class there.
 
-    Scores s (I - 11^T/C) of n columns a class have the nuclear norm s sqrt(n) (C - 1), and half of the decayed squares
-    of two factors is at least sqrt(lambda_W lambda_H) times it; the rest is a convex function of s. The lead is 0, and
-    the minimiser with it, where sqrt(lambda_W lambda_H) is at least 1 / (C sqrt(n)).
+    Scores s (I - 11^T/C) with n columns for each class have the nuclear norm s sqrt(n) (C - 1). Half of the decayed
+    squares of two factors is at least sqrt(lambda_W lambda_H) times it; the rest is a convex function of s. If
+    sqrt(lambda_W lambda_H) is at least 1 / (C sqrt(n)), the minimiser is 0, and so is the lead.
     """
     decay = math.sqrt(weight_decay * feature_decay * samples)
     if decay >= 1 / classes:
@@ -75,9 +75,10 @@ def minimum(
     feature_decay: float = 5e-3,
     scale: float = 0.1,
 ) -> list[Row]:
-    """The minimiser of regularised cross-entropy from a random start: its collapse, geometry and balance of norms.
+    """Minimise regularised cross-entropy from a random start, and measure collapse, geometry and balance of norms.
 
-    `scale` is the standard deviation of the start's entries; `gap` is what the objective exceeds the theorem's by.
+    `scale` is the standard deviation of the start's entries; `gap` is the difference to the least objective of the
+    theorem.
     """
     labels = torch.arange(classes).repeat_interleave(samples)
     weight, bias, features = _start(classes, samples, dim, scale)
@@ -98,9 +99,9 @@ def minimum(
 def random_labels(
     *, classes: int = 4, samples: int = 5, dim: int = 8, weight_decay: float = 5e-3, feature_decay: float = 5e-3
 ) -> list[Row]:
-    """The minimiser for labels that were dealt out at random, balance kept, beside that for the true ones.
+    """Minimise for randomly permuted labels, which stay balanced, and for the true ones.
 
-    Both searches begin at one point. `nc1_trace` and `etf_distance` are by the labels that were trained on,
+    Both minimisations begin at the same point. `nc1_trace` and `etf_distance` are by the labels that were trained on,
     `true_nc1_trace` by the true ones.
     """
     true = torch.arange(classes).repeat_interleave(samples)
@@ -125,9 +126,9 @@ def random_labels(
 def fixed_classifier(
     *, classes: int = 5, samples: int = 5, dim: int = 8, feature_decay: float = 5e-3, rows: str = "etf"
 ) -> list[Row]:
-    """The minimising features for a last layer that is not trained: `rows` of a simplex ETF, or gaussian.
+    """Minimise over the features for a last layer that is not trained: its `rows` are etf (a simplex ETF) or gaussian.
 
-    The classifier has rows of mean square length 1 either way, and no bias.
+    In both cases the rows have mean square length 1, and there is no bias.
     """
     labels = torch.arange(classes).repeat_interleave(samples)
     turn, _ = torch.linalg.qr(torch.randn(dim, dim, dtype=torch.float64))
@@ -152,7 +153,7 @@ def fixed_classifier(
 
 
 def _start(classes: int, samples: int, dim: int, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Classifier (C, d), bias (C,) and features (C n, d) with independent normal entries, to be optimised."""
+    """Draw classifier (C, d), bias (C,) and features (C n, d) with independent normal entries, to be optimised."""
     shapes = ((classes, dim), (classes,), (classes * samples, dim))
     weight, bias, features = (torch.randn(*shape, dtype=torch.float64).mul_(scale).requires_grad_() for shape in shapes)
     return weight, bias, features

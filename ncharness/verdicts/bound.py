@@ -20,6 +20,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -232,63 +233,114 @@ def comparative_bound(
     """
     _check_settings(p, alpha, eps, delta1, delta2)
     _check_open("confidence", confidence)
-    on_first, on_both = list(first), list(both)
-    L, m, data = _one_family(on_first, on_both)
-    splits = sorted({run.training.split for run in on_first})
-    at_p = [run for run in on_both if math.isclose(run.training.noise, p)]
-    beyond = sorted({run.training.noise for run in on_both if run.training.noise >= (1.0 + alpha) * p - _ROUNDING})
-
-    def searched(runs: Sequence[Run], split: int, q: float) -> int:
-        """The d_min that training found on one training set; one more than was tried where it found none."""
-        here = [run for run in runs if run.training.split == split and run.training.noise == q]
-        if not here:
-            raise ValueError(f"both: there is no run with split {split} and noise {q:g}")
-        found = minimal_depth(here, eps=eps)
-        return 1 + max(run.training.depth for run in here) if found is None else found
-
-    if not at_p:
-        raise ValueError(f"both: there is no run with noise {p:g}")
-    gammas = {split: [run for run in on_first if run.training.split == split] for split in splits}
-    needed = {split: searched(on_both, split, at_p[0].training.noise) for split in splits}
-    depths = {split: mean_depth(gammas[split], eps=eps) for split in splits}
-    events = [depths[split] >= needed[split] for split in splits]
-    counted = [events]
-    estimated = 1 + (delta1 is None) + (delta2 is None)
-    each = 1.0 - (1.0 - confidence) / estimated
-    if delta1 is None:
-        rejected = [uniformity(gammas[split], n_second=m) <= LEVEL for split in splits]
-        first_delta = share(rejected, confidence=each)
-        counted.append(rejected)
-    else:
-        first_delta = Term(delta1, delta1, delta1, "assumed")
-    if delta2 is None:
-        if not beyond:
-            raise ValueError(f"delta2: to estimate it needs runs with noise of at least {(1 + alpha) * p:g}, got none")
-        more = [any(needed[split] > searched(on_both, split, q) for q in beyond) for split in splits]
-        second_delta = share(more, confidence=each)
-        counted.append(more)
-    else:
-        second_delta = Term(delta2, delta2, delta2, "assumed")
+    matched = _matched(list(first), list(both), p=p, eps=eps)
+    each = 1.0 - (1.0 - confidence) / (1 + (delta1 is None) + (delta2 is None))  # Bonferroni
+    first_term = _estimated(matched.events, each)
+    first_delta = _assumed(delta1) if delta1 is not None else _estimated(_not_uniform(matched), each)
+    second_delta = _assumed(delta2) if delta2 is not None else _estimated(_more_depth(matched, p, alpha, eps), each)
     penalty = (1.0 + alpha) * p
-    fixed = penalty + sum(term.value for term in (first_delta, second_delta) if term.how == "assumed")
-    tests = [float(np.mean([run.scalar("error", split="test") for run in gammas[split]])) for split in splits]
     return Bound(
-        data=data,
-        depth=L,
-        m=m,
+        data=matched.data,
+        depth=matched.depth,
+        m=matched.m,
         p=p,
         alpha=alpha,
         eps=eps,
-        first=share(events, confidence=each),
+        first=first_term.term,
         penalty=Term(penalty, penalty, penalty, "exact"),
-        delta1=first_delta,
-        delta2=second_delta,
-        test_error=_mean(tests, confidence),
+        delta1=first_delta.term,
+        delta2=second_delta.term,
+        test_error=_test_error(matched, confidence),
         trivial=1.0 - 1.0 / n_classes,
-        per_split=tuple(fixed + sum(map(float, of_split)) for of_split in zip(*counted, strict=True)),
-        depths=tuple(depths.values()),
-        minimal=tuple(needed.values()),
+        per_split=_per_split(penalty, (first_term, first_delta, second_delta)),
+        depths=tuple(matched.depths.values()),
+        minimal=tuple(matched.needed.values()),
     )
+
+
+class _Matched(NamedTuple):
+    """Runs on S1 and on S1 with S2, matched by split, and the two sides of the first term's event."""
+
+    data: str
+    depth: int  # L of the networks trained on S1
+    m: int
+    first: dict[int, list[Run]]  # by split, ascending: the initialisations on S1
+    both: list[Run]
+    depths: dict[int, float]  # by split: E_gamma d_eps on S1
+    needed: dict[int, int]  # by split: d_min found by training on S1 u S2~ with noise p
+
+    @property
+    def events(self) -> list[bool]:
+        """Whether the event of the first term occurred, by split."""
+        return [self.depths[split] >= self.needed[split] for split in self.first]
+
+
+def _matched(first: list[Run], both: list[Run], *, p: float, eps: float) -> _Matched:
+    """Match the runs by split. Raises ValueError if they do not belong together or if nothing was trained at p."""
+    depth, m, data = _one_family(first, both)
+    noises = [run.training.noise for run in both if math.isclose(run.training.noise, p)]
+    if not noises:
+        raise ValueError(f"both: there is no run with noise {p:g}")
+    splits = sorted({run.training.split for run in first})
+    of_split = {split: [run for run in first if run.training.split == split] for split in splits}
+    needed = {split: _searched_depth(both, split, noises[0], eps) for split in splits}
+    depths = {split: mean_depth(runs, eps=eps) for split, runs in of_split.items()}
+    return _Matched(data, depth, m, of_split, both, depths, needed)
+
+
+def _searched_depth(both: Sequence[Run], split: int, q: float, eps: float) -> int:
+    """Return the d_min that training found on one training set; if it found none, one more than the deepest L tried."""
+    here = [run for run in both if run.training.split == split and run.training.noise == q]
+    if not here:
+        raise ValueError(f"both: there is no run with split {split} and noise {q:g}")
+    found = minimal_depth(here, eps=eps)
+    return 1 + max(run.training.depth for run in here) if found is None else found
+
+
+class _Counted(NamedTuple):
+    """A term, and whether its event occurred, by split; an assumed term has no events."""
+
+    term: Term
+    events: list[bool]
+
+
+def _estimated(events: list[bool], confidence: float) -> _Counted:
+    """Estimate a term by the share of splits in which its event occurred."""
+    return _Counted(share(events, confidence=confidence), events)
+
+
+def _assumed(value: float) -> _Counted:
+    return _Counted(Term(value, value, value, "assumed"), [])
+
+
+def _not_uniform(matched: _Matched) -> list[bool]:
+    """Return the events of delta1: whether uniform mistakes are rejected, by split."""
+    return [uniformity(runs, n_second=matched.m) <= LEVEL for runs in matched.first.values()]
+
+
+def _more_depth(matched: _Matched, p: float, alpha: float, eps: float) -> list[bool]:
+    """Return the events of delta2: whether d_min at p exceeds that at some q >= (1 + alpha) p, by split."""
+    noises = {run.training.noise for run in matched.both}
+    beyond = sorted(noise for noise in noises if noise >= (1.0 + alpha) * p - _ROUNDING)
+    if not beyond:
+        raise ValueError(f"delta2: to estimate it needs runs with noise of at least {(1 + alpha) * p:g}, got none")
+    return [
+        any(needed > _searched_depth(matched.both, split, q, eps) for q in beyond)
+        for split, needed in matched.needed.items()
+    ]
+
+
+def _test_error(matched: _Matched, confidence: float) -> Term:
+    """Return the mean test error of the networks on S1, with its t interval over the splits."""
+    splits = matched.first.values()
+    return _mean([float(np.mean([run.scalar("error", split="test") for run in runs])) for runs in splits], confidence)
+
+
+def _per_split(penalty: float, terms: Sequence[_Counted]) -> tuple[float, ...]:
+    """Return the sum of each split: 1 for every event that occurred there, and all terms that are not counted."""
+    fixed = penalty + sum(each.term.value for each in terms if each.term.how == "assumed")
+    counted = [each.events for each in terms if each.term.how == "estimated"]
+    return tuple(fixed + sum(map(float, of_split)) for of_split in zip(*counted, strict=True))
 
 
 def sweep(

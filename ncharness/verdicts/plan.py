@@ -25,7 +25,7 @@ def plan(
     where there is another reason to skip tests.
 
     `device` is the kind, cpu or cuda; `at_once` how many programs are trained side by side, `together` how many runs in
-    one of them (programs.py).
+    one of them (groups.py).
     """
     for config in configs:
         status = store.status(config)

@@ -1,4 +1,4 @@
-"""Every way of measuring neural collapse at every shape: `pytest tests/bench_kernels.py`, a few minutes.
+"""Benchmark of every implementation at every shape: `pytest tests/bench/bench_kernels.py`, a few minutes.
 
 An eighth of the rows of `ncharness bench`. pytest-benchmark groups by shape; after its tables come those of `ncharness
 bench` with the ratio to the floor, extra memory and errors, which `--benchmark-json` keeps as extra_info.
@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from ncharness.bench import render, timing
+from ncharness.bench.comparison import accuracy_and_memory, refused
 from ncharness.bench.contenders import CONTENDERS, Contender, Shape
-from ncharness.bench.sections import accuracy_and_memory, floor_caption, refused
-from ncharness.bench.tables import GOALS, Row, Settings, Table, with_times
+from ncharness.bench.tables import GOALS, Settings, Table, TableRow, with_times
 
 SHAPES = [Settings(quick=True).sized(shape) for shape in GOALS]
 PRODUCTS = 5  # times that the machine's rate is taken a shape
@@ -23,21 +23,21 @@ PRODUCTS = 5  # times that the machine's rate is taken a shape
 
 @dataclass
 class Matrix:
-    """The data of a shape, its floor, and what the tests found on it."""
+    """Data of a shape, its floor, and the results of the tests on it."""
 
     shape: Shape
     x: torch.Tensor
     y: torch.Tensor
     probe: timing.FloorProbe
     product: float
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TableRow] = field(default_factory=list)
     floors: list[timing.Floor] = field(default_factory=list)
     our_times: list[float] = field(default_factory=list)
 
 
 @pytest.fixture(scope="session")
 def tables(request: pytest.FixtureRequest) -> list[Table]:
-    """Filled by the tests, printed when all is done."""
+    """Tables that the tests fill; they are printed at the end."""
     found: list[Table] = []
 
     class Summary:
@@ -60,7 +60,7 @@ def matrix(request: pytest.FixtureRequest, tables: list[Table]) -> Iterator[Matr
     product = min(timing.interleaved({"product": probe.product}, rounds=PRODUCTS)["product"])
     found = Matrix(shape, x, y, probe, product)
     yield found
-    caption = floor_caption(x, found.floors) if found.floors else ""
+    caption = timing.floor_caption(x, found.floors) if found.floors else ""
     tables.append(Table("kernels", f"{shape}, float32", caption, tuple(found.rows)))
 
 

@@ -1,4 +1,4 @@
-"""The benchmark of the CUDA kernels, on the CPU and tiny: what it tells, not how fast; and what it refuses."""
+"""Benchmark of the CUDA kernels, run on the CPU at tiny shapes: its tables, and the arguments that it refuses."""
 
 import json
 import math
@@ -8,8 +8,9 @@ import torch
 
 from ncharness.bench import cuda, render
 from ncharness.bench.contenders import Shape
-from ncharness.bench.cuda import GOALS, Goal
-from ncharness.bench.tables import Row, Settings
+from ncharness.bench.cuda import DEVICE_GOALS, DeviceGoal
+from ncharness.bench.device_timing import Clock
+from ncharness.bench.tables import Settings, TableRow
 from ncharness.cli.main import main
 from ncharness.kernels import ops
 
@@ -21,9 +22,9 @@ CASES = [(torch.float32, 6), (torch.bfloat16, 6), (torch.float32, 40)]
 
 @pytest.mark.parametrize(("dtype", "n_classes"), CASES, ids=str)
 def test_a_table_has_ours_and_every_idiom_with_times_and_errors(monkeypatch, dtype, n_classes):
-    monkeypatch.setattr(cuda, "SECOND_LEVEL_CACHE", 100_000)
+    monkeypatch.setattr(cuda, "L2_CACHE", 100_000)
     asked = 5 if dtype == torch.float32 else None
-    table = cuda.kernels(Settings(rounds=2), Shape(400, 33, n_classes), Goal(dtype, 1.5, asked, 60), CPU)
+    table = cuda.kernel_table(Settings(rounds=2), Shape(400, 33, n_classes), DeviceGoal(dtype, 1.5, asked, 60), CPU)
     rows = {row.name: row for row in table.rows}
     assert list(rows) == ["ours", *(cuda.IDIOMS if asked else [])]
     assert all(row.seconds > 0 and row.over_floor > 0 and row.over_ours > 0 for row in rows.values())
@@ -40,14 +41,14 @@ def test_a_table_has_ours_and_every_idiom_with_times_and_errors(monkeypatch, dty
 
 def test_targets_are_the_goals():
     rows = [
-        Row(name="ours", seconds=1e-4, over_floor=1.4, over_ours=1.0),
-        Row(name="ours, a CUDA graph", seconds=5e-5, over_floor=1.2, over_ours=0.5),
-        Row(name="torch one-hot", seconds=1e-3, over_floor=14.0, over_ours=10.0),
-        Row(name="torch index_add", seconds=6e-4, over_floor=8.0, over_ours=6.0),
-        Row(name="torch moments", notes=("not timed: out of memory",)),
+        TableRow(name="ours", seconds=1e-4, over_floor=1.4, over_ours=1.0),
+        TableRow(name="ours, a CUDA graph", seconds=5e-5, over_floor=1.2, over_ours=0.5),
+        TableRow(name="torch one-hot", seconds=1e-3, over_floor=14.0, over_ours=10.0),
+        TableRow(name="torch index_add", seconds=6e-4, over_floor=8.0, over_ours=6.0),
+        TableRow(name="torch moments", notes=("not timed: out of memory",)),
     ]
-    (floor,) = cuda._targets("a", Goal(torch.float32, 1.25, None), rows)
-    better, idiom = cuda._targets("a", Goal(torch.float32, 1.25, 5, 60), rows)
+    (floor,) = cuda._targets("a", DeviceGoal(torch.float32, 1.25, None), rows)
+    better, idiom = cuda._targets("a", DeviceGoal(torch.float32, 1.25, 5, 60), rows)
     assert (floor.value, floor.bound, floor.met) == (1.4, 1.25, False)
     assert better.value == pytest.approx(min(50 / 60, 1.2 / 1.25))
     assert better.met
@@ -57,8 +58,8 @@ def test_targets_are_the_goals():
 def test_inputs_take_turns_until_no_cache_holds_them(monkeypatch):
     seen = []
     monkeypatch.setattr(cuda, "_read", lambda x: seen.append(x.data_ptr()))
-    monkeypatch.setattr(cuda, "SECOND_LEVEL_CACHE", 10 * 4 * 400 * 8)
-    cuda.kernels(Settings(rounds=1), Shape(400, 8, 4), Goal(torch.float32, 1.5, None), CPU)
+    monkeypatch.setattr(cuda, "L2_CACHE", 10 * 4 * 400 * 8)
+    cuda.kernel_table(Settings(rounds=1), Shape(400, 8, 4), DeviceGoal(torch.float32, 1.5, None), CPU)
     assert len(set(seen)) == 10
 
 
@@ -66,25 +67,25 @@ def test_the_clock_gives_seconds_of_one_call():
     def call():
         torch.zeros(1)
 
-    assert 0 < cuda.Clock(CPU).seconds([call] * 5) < 1
+    assert 0 < Clock(CPU).seconds([call] * 5) < 1
 
 
 def test_made_data_has_every_class_and_the_offset():
-    x, y = cuda.sample(Shape(300, 5, 200), torch.float64, CPU, offset=1e4)
+    x, y = cuda.sample_on_device(Shape(300, 5, 200), torch.float64, CPU, offset=1e4)
     assert len(y.unique()) == 200
     assert abs(float(x.mean()) - 1e4) < 1
     assert x.dtype == torch.float64
 
 
 def test_a_network_is_measured_against_two_sweeps():
-    table = cuda.layers(Settings(rounds=1), CPU)
+    table = cuda.layer_table(Settings(rounds=1), CPU)
     assert [row.name for row in table.rows] == ["two plain sweeps", "measure_layers"]
     assert table.rows[0].over_floor == 1
     assert math.isfinite(table.targets[0].value)
 
 
 def test_the_goals_are_the_shapes_that_were_asked_for():
-    assert {(str(shape), goal.dtype) for shape, goal in GOALS} == {
+    assert {(str(shape), goal.dtype) for shape, goal in DEVICE_GOALS} == {
         ("n=1M d=2048 C=10", torch.float32),
         ("n=1M d=2048 C=100", torch.float32),
         ("n=1M d=2048 C=1k", torch.float32),
@@ -121,7 +122,7 @@ def test_the_numbers_are_written_beside_the_card(capsys, monkeypatch, tmp_path):
 
     def run(settings, device):
         assert device.type == "cuda"
-        yield cuda.layers(settings, CPU)
+        yield cuda.layer_table(settings, CPU)
 
     monkeypatch.setattr(cuda, "run", run)
     assert main(["bench", "--device", "cuda", "--quick", "--rounds", "1"]) == 0

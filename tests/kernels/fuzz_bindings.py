@@ -1,6 +1,6 @@
-"""A bounded, seeded fuzz run over the public functions and the ops.
+"""Bounded, seeded fuzz run over the public functions and the ops.
 
-    python tests/fuzz_bindings.py --seconds 60 --seed 0
+    python tests/kernels/fuzz_bindings.py --seconds 60 --seed 0
 
 Each call gets drawn shapes, layouts, types and values, many of them hostile. It must return what the torch reference
 makes of a plain copy of the same data, or refuse the arguments by name; all else is a failure. A run prints how to
@@ -33,12 +33,12 @@ LARGEST = 1e15  # float32 can square it, and add that up
 
 
 class WrongError(AssertionError):
-    """A call that did something else than it should."""
+    """A call did not behave as specified."""
 
 
 @dataclass(frozen=True)
 class Argument:
-    """What is passed, and the same in plain: a contiguous tensor or a number; None where the call must refuse it."""
+    """Argument of a call, and its plain form: a contiguous tensor or a number, or None if the call must refuse it."""
 
     given: Any
     plain: Any
@@ -61,12 +61,12 @@ def values(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
 
 
 def laid_out(rng: np.random.Generator, x: torch.Tensor) -> Any:
-    """The same matrix in another memory layout, as a tensor or a numpy array."""
+    """Return the same matrix in another memory layout, as a tensor or a numpy array."""
     layout = rng.choice(["plain", "padded", "steps", "transposed", "negative", "unaligned", "swapped", "read-only"])
     if layout == "padded":
-        wide = torch.full((x.shape[0], x.shape[1] + 5), torch.nan, dtype=x.dtype)
-        wide[:, 2:-3] = x
-        return wide[:, 2:-3]
+        padded = torch.full((x.shape[0], x.shape[1] + 5), torch.nan, dtype=x.dtype)
+        padded[:, 2:-3] = x
+        return padded[:, 2:-3]
     if layout == "steps":
         return x.repeat_interleave(2, dim=0)[::2] if rng.random() < 0.5 else x.repeat_interleave(2, dim=1)[:, ::2]
     if layout == "transposed":
@@ -162,7 +162,7 @@ def class_counts(rng: np.random.Generator) -> Argument:
 
 
 def means_for(rng: np.random.Generator, x: torch.Tensor, n_classes: int) -> torch.Tensor:
-    """Rows that x holds, moved a little or not at all, some of them equal, some not finite."""
+    """Draw means from the rows of x, moved a little or not at all, some of them equal, some not finite."""
     means = torch.from_numpy(rng.standard_normal((n_classes, x.shape[1])))
     if len(x):
         means = x.double()[torch.from_numpy(rng.integers(0, len(x), n_classes))] + rng.choice([0.0, 1e-9, 1.0]) * means
@@ -196,7 +196,7 @@ def check_stats(stats: ClassStats, x: torch.Tensor, y: torch.Tensor, n_classes: 
 
 
 def check_nearest(nearest: torch.Tensor, x: torch.Tensor, means: torch.Tensor) -> None:
-    """By differences in float64, which are nearer to the truth than the reference is."""
+    """Check by differences in float64, which are more exact than the reference."""
     check(nearest.shape == x.shape[:1] and nearest.dtype == torch.int64, "nearest: shape or type")
     if not len(x):
         return
@@ -239,7 +239,7 @@ def check_gram(got: tuple[torch.Tensor, torch.Tensor], x: torch.Tensor, y: torch
 
 
 def refuses(call: Callable[[], Any], what: str) -> None:
-    """The call must raise TypeError or ValueError that begins with the name of an argument, or run out of memory."""
+    """Check that the call raises TypeError or ValueError with the name of an argument first, or is out of memory."""
     try:
         call()
     except (TypeError, ValueError) as error:
@@ -253,7 +253,7 @@ def refuses(call: Callable[[], Any], what: str) -> None:
 
 
 def call_statistics(_rng: np.random.Generator, x: Argument, y: Argument, n_classes: Argument) -> None:
-    """class_stats, update in batches, merge, and the CDNV of what they give."""
+    """Fuzz class_stats, update in batches, merge, and the CDNV of their results."""
     if any(part.plain is None for part in (x, y, n_classes)):
         refuses(lambda: class_stats(x.given, y.given, n_classes.given), "class_stats")
         if n_classes.plain is not None and x.plain is not None:
@@ -293,7 +293,7 @@ def call_measure(rng: np.random.Generator, x: Argument, y: Argument, n_classes: 
 
 
 def call_ncc(rng: np.random.Generator, x: Argument, y: Argument, n_classes: Argument) -> None:
-    """Held-out rows against the statistics of others."""
+    """Fuzz scores of held-out rows against the statistics of others."""
     if n_classes.plain is None:
         refuses(lambda: ClassStats.empty(n_classes.given, 2**17), "empty")
         return
@@ -312,7 +312,7 @@ def call_ncc(rng: np.random.Generator, x: Argument, y: Argument, n_classes: Argu
 
 
 def call_ops(rng: np.random.Generator, x: Argument, y: Argument, n_classes: Argument) -> None:
-    """The ops themselves, with any means."""
+    """Fuzz the ops themselves, with any means."""
     if x.plain is None:
         refuses(lambda: ops.read(x.given), "read")
         return
@@ -352,7 +352,7 @@ CALLS = (call_statistics, call_measure, call_ncc, call_ops)
 
 
 def one_call(seed: int, index: int) -> None:
-    """The call of this seed and index, on its own."""
+    """Repeat the single call of this seed and index."""
     rng = np.random.default_rng([seed, index])
     call = CALLS[rng.integers(len(CALLS))]
     x, n_classes = features(rng), class_counts(rng)
@@ -369,7 +369,7 @@ def one_call(seed: int, index: int) -> None:
 
 
 def fuzz(seed: int, seconds: float, first: int = 0, at: Callable[[int], object] = lambda _: None) -> int:
-    """Calls until the time is over; returns how many. `at` hears of each call before it is made."""
+    """Make calls until the time is over and return their number. `at` is called before each of them."""
     threads, level = torch.get_num_threads(), cpu._core and cpu._core.level()
     deadline, index = time.monotonic() + seconds, first
     try:
@@ -388,7 +388,7 @@ def fuzz(seed: int, seconds: float, first: int = 0, at: Callable[[int], object] 
 
 
 def replay(seed: int, index: int) -> str:
-    return f"python tests/fuzz_bindings.py --seed {seed} --first {index} --seconds 0"
+    return f"python tests/kernels/fuzz_bindings.py --seed {seed} --first {index} --seconds 0"
 
 
 def main(arguments: list[str] | None = None) -> int:

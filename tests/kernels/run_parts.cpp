@@ -1,4 +1,4 @@
-// What csrc/threads.hpp promises and no call from Python can bring about; tests/test_threads.py builds and runs it.
+// What csrc/threads.hpp promises and no call from Python can bring about; test_threads.py builds and runs it.
 #include <atomic>
 #include <chrono>
 #include <cstdio>

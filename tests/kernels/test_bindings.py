@@ -1,4 +1,4 @@
-"""What comes in from outside: any layout of the matrix, hostile calls, torch's own checks, no extension at all."""
+"""Arguments from outside: any layout of the matrix, hostile calls, torch's own checks, a missing extension."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def example(n, d, n_classes, *, dtype=torch.float32, seed=0):
-    """Rows around random class centres; from three classes on, class 1 has no rows."""
+    """Draw rows around random class centres; from three classes on, class 1 has no rows."""
     rng = np.random.default_rng([seed, n, d, n_classes])
     y = rng.integers(0, n_classes, n)
     y[(y == 1) & (n_classes > 2)] = 0
@@ -30,7 +30,7 @@ def example(n, d, n_classes, *, dtype=torch.float32, seed=0):
 
 
 def assert_equal_bits(got, expected):
-    """Two measurements agree bit for bit."""
+    """Check that two measurements agree bit for bit."""
     for name in ("nearest", "labels", "gram", "directional"):
         ours, theirs = getattr(got, name), getattr(expected, name)
         assert (ours is None) == (theirs is None), name
@@ -42,9 +42,9 @@ def assert_equal_bits(got, expected):
 
 
 def _padded(x):
-    wide = torch.full((x.shape[0], x.shape[1] + 9), torch.nan, dtype=x.dtype)
-    wide[:, 5:-4] = x
-    return wide[:, 5:-4]
+    padded = torch.full((x.shape[0], x.shape[1] + 9), torch.nan, dtype=x.dtype)
+    padded[:, 5:-4] = x
+    return padded[:, 5:-4]
 
 
 def _unaligned(x):
@@ -167,7 +167,7 @@ def measured(features=F, labels=L, n_classes=2, threads=1, into=INTO, out=(NEARE
 
 
 def scores(features=F, labels=L, threads=1, nearest=NEAREST, gram=0, directional=0, prepared=""):
-    centres = cpu._core.Centres(MEAN.data_ptr(), 2, 3, prepared == "wide", prepared == "gram", 1)
+    centres = cpu._core.Centres(MEAN.data_ptr(), 2, 3, prepared == "float64", prepared == "gram", 1)
     cpu._core.class_scores(features, labels, centres, threads, nearest, gram, directional)
 
 
@@ -206,7 +206,7 @@ HOSTILE = {
     "scores: null": (lambda: scores((0, 0, 4, 3, 3)), "features: the address is null"),
     "scores: columns": (lambda: scores((F[0], 0, 4, 2, 3)), "features: expected 3 columns as the centres have, got 2"),
     "scores: dtype": (lambda: scores((F[0], 1, 2, 3, 3)), "features: the centres were prepared for another dtype"),
-    "scores: wide": (lambda: scores(prepared="wide"), "features: the centres were prepared for another dtype"),
+    "scores: float64": (lambda: scores(prepared="float64"), "features: the centres were prepared for another dtype"),
     "scores: no threads": (lambda: scores(threads=0), "threads: expected at least 1, got 0"),
     "scores: no output": (lambda: scores(nearest=0), "nearest: the address is null"),
     "scores: gram unprepared": (lambda: scores(gram=SQUARE), "gram: wanted and prepared for must agree"),
@@ -332,7 +332,7 @@ def test_compiled_without_a_graph_break_everything_equals_eager():
 
 
 class Watch(TorchDispatchMode):
-    """Notes the name of every op that is called."""
+    """Records the name of every op that is called."""
 
     def __init__(self):
         super().__init__()

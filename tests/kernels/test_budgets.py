@@ -1,4 +1,4 @@
-"""What the kernels for CUDA devices take of a processor, by the compiler's own report (`-Xptxas=-v`).
+"""Registers and shared memory of the CUDA kernels, by the report of the compiler (`-Xptxas=-v`).
 
 CI compiles them and names the report's file in NCHARNESS_PTXAS_REPORT.
 """
@@ -46,7 +46,7 @@ PATTERN = re.compile(
 
 
 def parse(report):
-    """(name, registers, shared bytes, spilled bytes) of every kernel of ours in a report of ptxas."""
+    """Return (name, registers, shared bytes, spilled bytes) of every kernel of ours in a report of ptxas."""
     found = [match.groups(default="0") for match in PATTERN.finditer(report)]
     demangled = subprocess.run(
         ["c++filt"], input="\n".join(entry[0] for entry in found), capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""The kernels on a CUDA device; `pytest -m gpu` runs these alone. tests/test_emulation.py runs the code elsewhere."""
+"""Kernels on a CUDA device; `pytest -m gpu` runs only these. test_emulation.py runs the code on the CPU."""
 
 import os
 import shutil
@@ -49,8 +49,8 @@ def on_cpu(tensors):
     return [tensor.cpu() for tensor in tensors]
 
 
-def assert_agree(got, expected, *, wide, clear):
-    """Count, mean, scatter, nearest, gram, directional against the reference; labels where they are clear."""
+def assert_agree(got, expected, *, float64, clear):
+    """Compare count, mean, scatter, nearest, gram, directional with the reference; labels only for clear rows."""
     got, expected = on_cpu(got), on_cpu(expected)
     assert torch.equal(got[0], expected[0])
     largest = float(expected[1].nan_to_num().abs().max())
@@ -58,12 +58,12 @@ def assert_agree(got, expected, *, wide, clear):
     torch.testing.assert_close(got[2], expected[2], rtol=1e-9, atol=0)
     assert torch.equal(got[3][clear], expected[3][clear])
     for mine, true in zip(got[4:], expected[4:], strict=True):
-        rtol = 1e-10 if wide else 1e-5
+        rtol = 1e-10 if float64 else 1e-5
         torch.testing.assert_close(mine, true, rtol=rtol, atol=rtol * float(true.abs().max()) if len(true) else 0)
 
 
 def clear_rows(x, means):
-    """Rows whose two nearest distances differ by more than 1e-5 of them, or which have no second."""
+    """Return the rows whose two smallest distances differ by more than 1e-5 of them, or which have only one."""
     if len(means) < 2:
         return torch.ones(len(x), dtype=torch.bool)
     shift = means.nanmean(dim=0)
@@ -92,7 +92,7 @@ def test_both_passes_agree_with_the_reference(shape, dtype, offset):
     assert_agree(
         ops.measure(x, y, n_classes, True),
         expected,
-        wide=dtype == torch.float64,
+        float64=dtype == torch.float64,
         clear=clear_rows(x_cpu, expected[1]),
     )
 
@@ -114,7 +114,7 @@ def test_rows_of_any_stride_and_labels_of_any_type():
     expected = ops.measure(x.cpu(), y.cpu(), 7, True)
     for label_type in (torch.int64, torch.int32, torch.uint8, torch.int16):
         found = ops.measure(x, y.to(label_type), 7, True)
-        assert_agree(found, expected, wide=False, clear=clear_rows(x, expected[1]))
+        assert_agree(found, expected, float64=False, clear=clear_rows(x, expected[1]))
 
 
 def test_batches_add_up():
@@ -133,7 +133,7 @@ def test_skewed_labels(labels):
     x, y = example(60_000, 64, 50)
     y = torch.zeros_like(y) if labels == "one class" else (50 * torch.rand(len(y), device="cuda").pow(4)).long()
     expected = ops.measure(x.cpu(), y.cpu(), 50, True)
-    assert_agree(ops.measure(x, y, 50, True), expected, wide=False, clear=clear_rows(x, expected[1]))
+    assert_agree(ops.measure(x, y, 50, True), expected, float64=False, clear=clear_rows(x, expected[1]))
 
 
 @pytest.mark.parametrize("n_classes", [10, 200])

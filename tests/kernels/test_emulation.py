@@ -1,6 +1,6 @@
-"""The kernels for CUDA devices and their way from Python, run on the CPU by the emulation in tests/emulation.
+"""CUDA kernels and the code that calls them from Python, run on the CPU by the emulation in tests/kernels/emulation.
 
-It shows what they compute, and neither their speed nor their races.
+The emulation shows what they compute, but neither their speed nor races.
 """
 
 import ctypes
@@ -17,10 +17,11 @@ from ncharness.kernels import cuda, ops, reference
 from ncharness.kernels.merging import first_bad_label
 
 HERE = Path(__file__).parent
-SOURCES = sorted((HERE.parents[1] / "csrc").glob("*.cu"))
+SOURCES = sorted((Path(__file__).parents[2] / "csrc").glob("*.cu"))
 COMPILER = shutil.which("g++")
 pytestmark = [
     pytest.mark.skipif(COMPILER is None, reason="the emulation is compiled with g++, which is not there"),
+    pytest.mark.skipif(not SOURCES, reason="the device code is not there"),
 ]
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 GUARD = 0x5A
@@ -28,7 +29,7 @@ STREAM = 7  # a number that nothing looks behind
 
 
 class Emulated:
-    """In the place of the extension: the same functions, of a library that is called through ctypes."""
+    """Replacement of the extension: the same functions of a library that is called through ctypes."""
 
     def __init__(self, library):
         self.library = ctypes.CDLL(str(library))
@@ -51,17 +52,16 @@ class Emulated:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
-    """What csrc/*.cu make with the emulation's headers in CUDA's place."""
+    """Library compiled from csrc/*.cu with the emulation's headers in place of CUDA's."""
     path = tmp_path_factory.mktemp("emulation") / "kernels.so"
     flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wno-unknown-pragmas", f"-I{HERE / 'emulation'}", "-x", "c++"]
-    assert SOURCES
     subprocess.run([COMPILER, *flags, *SOURCES, HERE / "emulation" / "kernels.cpp", "-o", path], check=True)
     return path
 
 
 @pytest.fixture
 def kernels(library, monkeypatch):
-    """`native_cuda` on CPU tensors. Scratch memory holds nothing to count on, and nothing is written behind it."""
+    """Yield `kernels.cuda` for CPU tensors. Scratch memory begins as 0xFF bytes; writes beyond it are detected."""
     lent = []
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""A short fuzz run over the public functions and the ops; tests/fuzz_bindings.py makes long ones."""
+"""Short fuzz run over the public functions and the ops; fuzz_bindings.py makes long ones."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The nearest centre of every row is that of float64: near ties, common offsets, scales that float32 cannot square."""
+"""Nearest centre of every row against float64: near ties, common offsets, scales that float32 cannot square."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ SOME = WAYS[1:9]
 
 @pytest.fixture(params=[*LEVELS, "reference"])
 def scores(request):
-    """class_scores of one implementation."""
+    """Yield class_scores of one implementation."""
     if request.param == "reference":
         before = torch.get_num_threads()
         torch.set_num_threads(1)  # more would wait for each other at these sizes
@@ -33,7 +33,7 @@ def scores(request):
 
 
 def both_labels(scores, x, means, y=None):
-    """The nearest centres without the Gram, and with it: rows are then taken from their own class's mean."""
+    """Return the nearest centres without the Gram, and with it, where rows are relative to their own class's mean."""
     means = torch.as_tensor(means)
     alone = scores(x, None, means, False)[0]
     y = torch.arange(len(x)) % len(means) if y is None else y
@@ -41,7 +41,7 @@ def both_labels(scores, x, means, y=None):
 
 
 def distances(x, means):
-    """(n, C) squared distances by differences in float64."""
+    """Return (n, C) squared distances by differences in float64."""
     x, means = x.double().numpy(), np.asarray(means, dtype=np.float64)
     return np.stack([((x - mean) ** 2).sum(axis=1) for mean in means], axis=1)
 
@@ -110,7 +110,7 @@ def test_rows_of_zeros_are_nearest_to_the_shortest_mean(scores, dtype):
 
 
 def crowd(d, n_classes, n=66):
-    """Means on a sphere of radius 1 around the row 0, all but equally far: by 10^-7 to 10^-12, in turns."""
+    """Return means on a sphere of radius 1 around the row 0; distances differ by 10^-7 to 10^-12, in turns."""
     means = normal(n_classes, d)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     return means * (1 + 10.0 ** -(7 + np.arange(n_classes)[:, None] % 6)), torch.zeros((n, d))
@@ -129,7 +129,7 @@ GAPS = (0.0, *(sign * gap for gap in (1e-3, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-12)
 
 
 def with_pairs(means, x, pairs):
-    """Means of which pair i stands to either side of row i, almost equally far: the gaps take turns."""
+    """Return pairs of means; pair i lies on both sides of row i, at almost the same distance, with gaps in turns."""
     means, at, steps = means.copy(), x.double().numpy(), 0.3 * normal(*x.shape, seed=1)
     for i, (low, high) in enumerate(pairs):
         means[low], means[high] = at[i] + steps[i], at[i] - steps[i] * (1 + GAPS[i % len(GAPS)])

@@ -1,4 +1,4 @@
-"""The ops agree with a plain float64 oracle: every instruction set and the torch reference, every type of features.
+"""Ops against a plain float64 oracle: every instruction set and the torch reference, every type of features.
 
 The shapes cross every edge at which the kernels change what they do (csrc/rows.hpp, csrc/class_scores_cpu.cpp):
 groups of rows, vectors and tiles of columns, panels and blocks of classes, rows taken as they come or by class.
@@ -45,9 +45,9 @@ class Passes(NamedTuple):
 
 @pytest.fixture(params=[*LEVELS, "reference"])
 def passes(request, monkeypatch):
-    """The ops of one implementation."""
+    """Yield the ops of one implementation."""
     if request.param == "reference":
-        monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", 30_000)  # several blocks already at these sizes
+        monkeypatch.setattr(distances, "_BLOCK_ELEMENTS", 30_000)  # several chunks already at these sizes
         before = torch.get_num_threads()
         torch.set_num_threads(1)  # more would wait for each other at these sizes
         yield Passes(*(functools.partial(getattr(ops, name), kernels=reference) for name in Passes._fields))
@@ -60,8 +60,10 @@ def passes(request, monkeypatch):
 
 
 def example(n, d, n_classes, *, offset=0.0, dtype=torch.float32, seed=0):
-    """Rows around random class centres (n_classes, d); from three classes on, class 1 has no rows, the last the first
-    one alone."""
+    """Draw rows around random class centres (n_classes, d).
+
+    From three classes on, class 1 has no rows, and the last class has only the first row.
+    """
     rng = np.random.default_rng([seed, n, d, n_classes])
     y = rng.integers(0, n_classes, n)
     if n_classes > 2 and n:
@@ -74,11 +76,11 @@ def example(n, d, n_classes, *, offset=0.0, dtype=torch.float32, seed=0):
 
 @dataclass(frozen=True, eq=False)
 class Oracle:
-    """All outputs by loops over classes and direct differences.
+    """Outputs computed by loops over classes and direct differences.
 
-    `means` are the class means, of classes without rows the centres they would have; class 1 has none. `size` (C,) is
-    the mean |x| of each class and `scale` the sum of ||x - m_y||^2 times the largest ||m_c - g||^2: what rounding is
-    relative to. `floor` is what float64 may leave of scores that are zero.
+    `means` are the class means, or for classes without rows their centres; class 1 has none. `size` (C,) is
+    the mean |x| of each class and `scale` the sum of ||x - m_y||^2 times the largest ||m_c - g||^2: errors are
+    relative to it. `floor` bounds the rounding error in float64 of scores that are zero.
     """
 
     features: torch.Tensor
@@ -125,11 +127,11 @@ def oracle(n, d, n_classes, offset, dtype):
 
 
 def score_rounding(dtype, d, offset):
-    """How far a sum of squared scores may be off, relative to `Oracle.scale`.
+    """Return the tolerance of a sum of squared scores, relative to `Oracle.scale`.
 
     With u = 2^-24, a float32 score v . a is off by at most u (s + 5) ||v|| ||a||, s = min(d, 256) + d / 256 its longest
-    chain of additions, and a square by twice or, of a difference, eight times as much. Roundings of so many rows and
-    columns do not conspire: sqrt(s) takes the place of s, and the rest is for the few of small shapes.
+    chain of additions, and a square by twice or, of a difference, eight times as much. Roundings of many rows and
+    columns are independent: sqrt(s) replaces s, and the rest is for the few of small shapes.
     """
     if dtype not in NARROW:
         return 1e-14 * (1 + offset)  # x - m loses what the offset holds of the 16 digits
@@ -137,7 +139,7 @@ def score_rounding(dtype, d, offset):
 
 
 def assert_within(name, got, expected, tolerance):
-    """Every |got - expected| <= tolerance; the message names the worst element and its share of the tolerance."""
+    """Check every |got - expected| <= tolerance; the message names the worst element and its share of the tolerance."""
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.shape == expected.shape, f"{name}: shape {got.shape}, expected {expected.shape}"
     if not got.size:

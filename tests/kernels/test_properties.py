@@ -25,7 +25,7 @@ SCORES |= dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), 1e-5)  #
 TIE = 1e-9  # squared distances closer than this share of their sum are a tie, which either class may win
 
 some = settings(max_examples=100, deadline=None, derandomize=True, database=None)
-wide, half = st.sampled_from([torch.float32, torch.float64]), st.sampled_from([torch.float16, torch.bfloat16])
+full, half = st.sampled_from([torch.float32, torch.float64]), st.sampled_from([torch.float16, torch.bfloat16])
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -33,7 +33,7 @@ wide, half = st.sampled_from([torch.float32, torch.float64]), st.sampled_from([t
 
 @dataclass(frozen=True)
 class Table:
-    """A feature matrix by its parameters, which is how a failing example prints."""
+    """Feature matrix described by its parameters, which are printed for a failing example."""
 
     seed: int
     n: int
@@ -76,7 +76,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Literal:
-    """A few rows of small whole numbers, which shrink."""
+    """Draw a few rows of small integers, which hypothesis can shrink."""
 
     rows: np.ndarray
     classes: list[int]
@@ -104,7 +104,7 @@ def tables(**fixed):
         "d": st.integers(1, 70) | st.sampled_from([127, 128, 129, 255, 256, 257, 300]),
         "n_classes": st.integers(1, 40),
         "skew": st.sampled_from(["even", "zipf", "one-row classes", "one class"]),
-        "dtype": wide | half,
+        "dtype": full | half,
         "label_dtype": st.sampled_from([torch.int64, torch.int32, torch.uint8]),
         "noise": st.sampled_from([1.0, 0.1, 0.02, 1e-3]),
         "outlier": st.booleans(),
@@ -117,14 +117,14 @@ def literals(draw):
     n, d, n_classes = draw(st.integers(1, 8)), draw(st.integers(1, 4)), draw(st.integers(1, 4))
     rows = draw(hnp.arrays(np.int64, (n, d), elements=st.integers(-8, 8)))
     return Literal(
-        rows, draw(st.lists(st.integers(0, n_classes - 1), min_size=n, max_size=n)), n_classes, draw(wide | half)
+        rows, draw(st.lists(st.integers(0, n_classes - 1), min_size=n, max_size=n)), n_classes, draw(full | half)
     )
 
 
-any_table = tables(dtype=wide, offset=st.sampled_from([0.0, 10.0, 1e4])) | tables(
+any_table = tables(dtype=full, offset=st.sampled_from([0.0, 10.0, 1e4])) | tables(
     dtype=half, offset=st.sampled_from([0.0, 10.0])
 )
-dyadic_tables = tables(dyadic=st.just(True), dtype=wide) | tables(dyadic=st.just(True), dtype=half) | literals()
+dyadic_tables = tables(dyadic=st.just(True), dtype=full) | tables(dyadic=st.just(True), dtype=half) | literals()
 small_dyadic_tables = tables(n=st.integers(1, 40), dyadic=st.just(True)) | literals()
 
 
@@ -133,7 +133,7 @@ def measured(table):
 
 
 def contested(table, stats, n=50):
-    """Rows a hair's breadth off half way between two class means: float32 alone could not tell the nearer one."""
+    """Return rows very near the midpoint of two class means: float32 alone could not find the nearer one."""
     rng, filled = table.rng, stats.count.nonzero()[:, 0]
     one, other = (stats.mean[filled[rng.integers(0, len(filled), n)]] for _ in range(2))
     side = torch.from_numpy(rng.choice([-1.0, 1.0], (n, 1)) * 10 ** rng.uniform(-8, -2, (n, 1)))
@@ -165,7 +165,7 @@ def assert_equal_bits(got, expected):
 
 
 def assert_same_nearest(x, mean, got, expected):
-    """The same classes, except where the distances to the two tie."""
+    """Check for the same classes, except where the distances to both tie."""
     assert (got >= 0).all()
     differ = got != expected
     x, ours, theirs = x[differ].double(), mean[got[differ]], mean[expected[differ]]
@@ -174,9 +174,11 @@ def assert_same_nearest(x, mean, got, expected):
 
 
 def assert_same_stats(got, expected, *, classes=None, mean=lambda rows: rows, moved=0.0):
-    """The statistics of the same rows: `got` may number its classes otherwise (`classes`) and have means that `mean`
-    takes back. `moved` is the share of its size by which a row, or the mean of a part, was rounded on the way.
-    Returns what the mean (as a vector) and the variance of each class may be off by.
+    """Check that both are statistics of the same rows, up to a transformation.
+
+    `got` may number its classes differently (`classes`), and `mean` maps its means back. `moved` is the relative
+    rounding of a row, or of the mean of a part, in the transformation. Returns the tolerances of the mean (as a vector)
+    and the variance of each class.
     """
     filled = expected.count > 0
     classes = torch.arange(len(filled)) if classes is None else classes
@@ -196,9 +198,9 @@ def assert_same_stats(got, expected, *, classes=None, mean=lambda rows: rows, mo
 
 
 def assert_same_measurement(got, expected, dtype, *, classes=None, **frame):
-    """As `assert_same_stats`, and so for the Gram, the directional sums, and all that is made of them.
+    """Check like `assert_same_stats`, and also the Gram, the directional sums, and all metrics of them.
 
-    `nearest` and `count`, which not every symmetry leaves alone, are the test's own business.
+    `nearest` and `count`, which some symmetries change, must be checked by the test itself.
     """
     classes = torch.arange(expected.stats.n_classes) if classes is None else classes
     drift, slack = assert_same_stats(got.stats, expected.stats, classes=classes, **frame)

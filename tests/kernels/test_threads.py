@@ -1,4 +1,4 @@
-"""Threads and processes: the same bits however many run, forks, the GIL, and how much memory it all takes."""
+"""Threads and processes: the same bits for any number of threads, forks, the GIL, and memory."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ LARGE = [
 
 
 def example(n, d, n_classes, dtype=torch.float32):
-    """Rows around random class centres, far from the origin."""
+    """Draw rows around random class centres, far from the origin."""
     rng = np.random.default_rng([n, d, n_classes])
     y = rng.permutation(np.arange(n) % n_classes)
     x = 10 + rng.standard_normal((n_classes, d))[y] + rng.standard_normal((n, d))
@@ -51,7 +51,7 @@ def assert_same_bits(got, expected):
 
 @pytest.fixture(params=LEVELS or ["reference"])
 def level(request):
-    """Sets each instruction set in turn."""
+    """Set each instruction set in turn."""
     if request.param == "reference":
         yield request.param
         return
@@ -140,7 +140,7 @@ def test_one_set_of_prepared_centres_serves_several_python_threads():
 
 
 def calls_of_the_extension(x, y, n_classes):
-    """What must stay alive, and each entry point as a call with nothing around the kernel that lets go of the GIL."""
+    """Return objects to keep alive, and each entry point as a call in which only the kernel releases the GIL."""
     stats = ClassStats.empty(n_classes, x.shape[1]).update(x, y)
     into = stats.count.data_ptr(), stats.mean.data_ptr(), stats.scatter.data_ptr()
     means = stats.mean.data_ptr(), n_classes, x.shape[1], False, True, 1
@@ -267,7 +267,7 @@ def test_a_fork_amid_other_calls_leaves_parent_and_child_working(tmp_path):
 
 @pytest.fixture(scope="module")
 def run_parts(tmp_path_factory):
-    """tests/run_parts.cpp, built."""
+    """Build run_parts.cpp."""
     program = tmp_path_factory.mktemp("run_parts") / "run_parts"
     sources = Path(__file__).with_name("run_parts.cpp"), SOURCES / "threads.cpp"
     subprocess.run([COMPILER, "-std=c++17", "-pthread", f"-I{SOURCES}", *sources, "-o", program], check=True)

@@ -1,4 +1,4 @@
-"""The figure of the comparative bound, on runs whose terms are known."""
+"""Figure of the comparative bound, on runs whose terms are known."""
 
 import pytest
 
@@ -20,8 +20,10 @@ def made(config, separable_from, test=0.1, mistakes=()):
 
 
 def runs(depths, *, noises=(0.2, 0.3), seeds=(0, 1), data="digits", splits=SPLITS):
-    """Networks on S1 that separate from the given layer on, by L and split; a d_min of 3 at every noise but the last,
-    where it is 2."""
+    """Return networks on S1 that separate from the given layer on, by L and split.
+
+    d_min is 3 at every noise but the last, where it is 2.
+    """
     first = [
         made(FIRST.replace(depth=L, split=split, seed=seed, data=data), at[split], 0.1 + 0.1 * split, range(20))
         for L, at in depths.items()
@@ -44,13 +46,13 @@ def only(of):
 
 
 def bars(ax, label):
-    """Bottom and height of the bars of a term, by L."""
+    """Return bottom and height of the bars of a term, by L."""
     (found,) = [container for container in ax.containers if container.get_label().startswith(label)]
     return [(round(bar.get_y(), 9), round(bar.get_height(), 9)) for bar in found]
 
 
 def whiskers(ax, label):
-    """(low, middle, high) of every point of a series with intervals."""
+    """Return (low, middle, high) of every point of a series with intervals."""
     (found,) = [container for container in ax.containers if container.get_label() == label]
     line, _, (segments,) = found
     ends = [segment[:, 1] for segment in segments.get_segments()]

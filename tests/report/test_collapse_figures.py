@@ -1,4 +1,4 @@
-"""Figures of collapse, of runs in which every number says which metric, split, layer, epoch and seed it is of."""
+"""Figures of collapse, from runs in which every number identifies its metric, split, layer, epoch and seed."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ METRICS = (("ncc_error", "train"), ("cdnv", "train"), ("ncc_error", "test"), ("c
 
 
 def value(config, metric, split, layer, epoch):
-    """Falls with layer, epoch and width; the four kinds are far apart."""
+    """Return a number that falls with layer, epoch and width; the four kinds are far apart."""
     scale = {"ncc_error": 0.5, "cdnv": 8.0}[metric] * {"train": 0.5, "test": 1.0}[split]
     return scale * 0.8**layer * (0.9 if epoch else 1.0) * (64 / config.width) ** 0.1 * (1 + 0.01 * config.seed)
 
@@ -40,7 +40,7 @@ def only(name, runs):
 
 
 def mean(kind, layer, epoch, **fields):
-    """The mean over the three seeds, as it is shown."""
+    """Return the mean over the three seeds, as shown in the figure."""
     found = np.mean([value(BASE.replace(seed=seed, **fields), *kind, layer, epoch) for seed in range(3)])
     return 1 - found if kind[0] == "ncc_error" else found
 

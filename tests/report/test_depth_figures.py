@@ -1,4 +1,4 @@
-"""Figures are drawn from runs of a parametric model: the level of a layer is set by its index, and comes with time."""
+"""Figures of depth, from runs of a parametric model: the error of a layer depends on its index and falls with time."""
 
 import io
 import math
@@ -32,7 +32,7 @@ def model_error(config, layer, epoch):
 
 
 def model_run(config, error=model_error):
-    """A run with the errors of the model; `error` may put others in their place."""
+    """Return a run with the errors of the model, or with those of `error`."""
     names = dict.fromkeys("pre_bn" if point == "paper" else point for point in config.points)
     rows = [
         Row(epoch, f"block{layer:02d}.{point}", "train", "ncc_error", error(config, layer, epoch))
@@ -45,7 +45,7 @@ def model_run(config, error=model_error):
 
 
 def drawn(runs, title, **options):
-    """The only figure of that title."""
+    """Return the only figure of that title."""
     (found,) = [one for one in figures(runs, **options) if one.title == title]
     return found
 
@@ -61,14 +61,14 @@ def line_labelled(ax, label):
 
 
 def errorbar(ax):
-    """Mean line and (low, high) of the only error bars of a panel."""
+    """Return mean line and (low, high) of the only error bars of a panel."""
     (bars,) = ax.containers
     mean, _, (segments,) = bars
     return mean, np.array([segment[:, 1] for segment in segments.get_segments() if len(segment)])
 
 
 def rings(ax):
-    """The hollow markers: one y each."""
+    """Return the y of each hollow marker."""
     return [y for line in ax.get_lines() if to_rgb(line.get_markerfacecolor()) == (1, 1, 1) for y in line.get_ydata()]
 
 

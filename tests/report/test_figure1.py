@@ -1,4 +1,4 @@
-"""The published numbers of Figure 1, what runs are compared by, and the figure drawn of them."""
+"""Published numbers of Figure 1, the comparison of runs with them, and the figure."""
 
 import subprocess
 import sys
@@ -11,14 +11,14 @@ from ncharness import Row, Run, RunConfig, Store, grid
 from ncharness.cli.main import main
 from ncharness.report import figure1_readings as pub
 from ncharness.report.figure1 import figure_one, write
-from ncharness.report.traces import group, traces
+from ncharness.report.traces import group, traces_of
 from ncharness.store.files import write_result
 
 BASE = RunConfig(arch="conv", width=400, data="cifar10", epochs=500, measurements=3)
 
 
 def accuracy(config, layer, epoch):
-    """Its own for every L, layer, seed and epoch; layer 0 is the network."""
+    """Return a number that differs for every L, layer, seed and epoch; layer 0 is the network."""
     return (0.1 if epoch == 0 else 0.5) + 0.01 * layer + 0.001 * config.depth + 0.02 * config.seed
 
 
@@ -41,17 +41,17 @@ def test_there_is_a_reading_for_every_layer_of_every_published_network():
     assert [*pub.READINGS] == [*pub.NETWORK] == [3, 5, 8, 12, 16, 20]
     for depth, row in pub.READINGS.items():
         assert len(row) == depth
-        for low, high in map(pub.read, (*row, pub.NETWORK[depth])):
+        for low, high in map(pub.parse_reading, (*row, pub.NETWORK[depth])):
             assert 0.3 < low <= high < 1.0
     for depth, layer, value in ((3, 3, 0.84), (8, 7, 0.952), (8, 6, 0.972), (20, 4, 0.77), (12, 5, 0.93)):
-        assert pub.read(pub.READINGS[depth][layer - 1]) == (value, value)
+        assert pub.parse_reading(pub.READINGS[depth][layer - 1]) == (value, value)
 
 
 @pytest.mark.parametrize(
     ("text", "ends"), [(".84", (0.84, 0.84)), ("~.993i", (0.993, 0.993)), (".995-.998", (0.995, 0.998))]
 )
 def test_the_notation_of_readings(text, ends):
-    assert pub.read(text) == ends
+    assert pub.parse_reading(text) == ends
 
 
 def test_a_deviation_has_a_sign_and_is_nothing_inside_a_range():
@@ -93,7 +93,7 @@ def test_the_largest_deviation_of_a_layer_is_over_all_depths_and_keeps_its_sign(
 
 
 def test_the_table_has_both_rows_of_every_depth_and_the_largest_deviations():
-    lines = pub.table(pub.compare(runs((3, 5)))).splitlines()
+    lines = pub.deviation_table(pub.compare(runs((3, 5)))).splitlines()
     assert lines[0] == "| L |  | 1 | 2 | 3 | 4 | 5 | network |"
     assert lines[2:6] == [
         "| 3 | published | .36 | .415 | .84 |  |  | .994i |",
@@ -105,7 +105,7 @@ def test_the_table_has_both_rows_of_every_depth_and_the_largest_deviations():
         "|  | largest deviation | +.163 (L = 3) | +.118 (L = 3) | -.297 (L = 3) | -.151 (L = 5) |"
     )
     assert " | -.433 (L = 5) | -.48" in lines[6]
-    deep = pub.table(pub.compare(runs((12,), seeds=(0,)))).splitlines()
+    deep = pub.deviation_table(pub.compare(runs((12,), seeds=(0,)))).splitlines()
     assert deep[0].endswith("| 8 | > 8 | network |")
     assert deep[2].endswith("| ~.993i | .993-.997 | .9965i |")
     assert deep[3].endswith("| .592 | .602-.632 | .512 |")
@@ -144,12 +144,17 @@ def test_the_published_settings_are_called_so(monkeypatch):
 def test_the_document_names_its_scale_its_seeds_and_its_source():
     text = pub.document(runs(base=BASE.replace(epochs=50)))
     assert text.startswith("Reduced scale: epochs 50 instead of 500")
-    for words in ("mean over 2 seeds (0, 1)", pub.SOURCE, "after 490 of 500 epochs", pub.table(pub.compare(runs()))):
+    for words in (
+        "mean over 2 seeds (0, 1)",
+        pub.SOURCE,
+        "after 490 of 500 epochs",
+        pub.deviation_table(pub.compare(runs())),
+    ):
         assert words in text
 
 
 def drawn(given):
-    (family,) = group(traces(given))
+    (family,) = group(traces_of(given))
     return figure_one(family)
 
 
@@ -204,7 +209,7 @@ def test_three_files_are_written_for_every_family_that_belongs(tmp_path):
     assert sorted(path.name for path in paths) == sorted(path.name for path in (tmp_path / "new").iterdir())
     texts = [path.read_text(encoding="utf-8") for path in paths if path.suffix == ".md"]
     assert ["width 24" in text for text in texts] == [True, False]
-    assert all(pub.table(pub.compare(runs())) in text for text in texts)
+    assert all(pub.deviation_table(pub.compare(runs())) in text for text in texts)
     assert write(given, tmp_path, data="cifar10", width=400)[0].name == paths[3].name
     assert paths[0].read_bytes()[:4] == b"\x89PNG"
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from ncharness.report.page import page, write_report
+from ncharness.report.page import render_page, write_report
 from ncharness.store.run import Run
 from ncharness.training.config import RunConfig, grid
 from ncharness.training.rows import Row
@@ -62,7 +62,7 @@ WIDTHS = (390, 1280)
 
 
 def halving_run(config, *, error=0.01):
-    """A run whose NCC error halves from layer to layer, and over the epochs down to that."""
+    """Return a run whose NCC error halves from layer to layer, and over the epochs down to that."""
     errors = [
         Row(epoch, f"block{layer:02d}.pre_bn", "train", "ncc_error", 0.75 * 0.5 ** (layer * epoch / config.epochs))
         for epoch in config.measured_epochs()
@@ -78,7 +78,7 @@ ROWS = ordered([dataclasses.replace(ROW, runs=[run.config.key() for run in RUNS]
 
 
 class Document(HTMLParser):
-    """Elements, attributes and text of a page; closing tags are checked against their opening ones."""
+    """Parser of elements, attributes and text of a page; closing tags are checked against their opening ones."""
 
     def __init__(self, text):
         super().__init__()
@@ -109,7 +109,7 @@ class Document(HTMLParser):
 
 @pytest.fixture(scope="module")
 def whole():
-    return page(ROWS, RUNS)
+    return render_page(ROWS, RUNS)
 
 
 def test_the_page_says_everything_about_every_claim(whole):
@@ -136,7 +136,7 @@ def test_the_page_says_everything_about_every_claim(whole):
 def test_the_page_lists_the_runs_with_their_fit_and_where_they_come_from():
     poor = halving_run(RunConfig(seed=9), error=0.25)
     bare = Run(RunConfig(seed=10), (Row(0, "block01.pre_bn", "train", "ncc_error", 0.5),))
-    text = " ".join("".join(Document(page(ROWS, [*RUNS, poor, bare])).text).split())
+    text = " ".join("".join(Document(render_page(ROWS, [*RUNS, poor, bare])).text).split())
     assert "14 runs" in text
     for words in (RUNS[0].config.name(), RUNS[0].config.key(), "2026-03-04T05:06:07+00:00", "1.2.3 (abc1234)", "2.6.0"):
         assert words in text
@@ -150,7 +150,7 @@ def test_everything_from_outside_is_escaped():
     row = dataclasses.replace(ROW, **dict.fromkeys(fields, evil), runs=[evil.replace(";", "")])
     run = halving_run(RunConfig(data=evil))
     run = Run(run.config, run.rows, dict.fromkeys(("finished", "version", "commit", "torch", "device"), evil))
-    document = Document(page([row], [run]))
+    document = Document(render_page([row], [run]))
     assert not {"script", "b"} & set(document.tags)
     assert any(evil in label for label in document.values("aria-label"))
     assert "".join(document.text).count(evil) >= len(fields) + 5
@@ -198,7 +198,7 @@ def test_a_claim_has_its_figure_its_runs_and_where_they_come_from_in_its_own_sec
     others = [halving_run(config) for config in grid(RunConfig(data="mnist1d"), depth=[4, 6])]
     mine = [run for run in RUNS if run.config.data == "digits"]
     row = dataclasses.replace(ROW, figure="depth-by-depth", runs=[run.config.key() for run in mine])
-    text = page(ordered([row, CONTROL, MISSING]), [*mine, *others])
+    text = render_page(ordered([row, CONTROL, MISSING]), [*mine, *others])
     own = article(text, ROW.claim)
     assert own.count("<figure>") == 1
     assert "<strong>Effective depth against L:</strong> digits, MLP-L-256" in own
@@ -220,17 +220,19 @@ def test_the_figure_of_a_claim_shows_its_controls_too():
     untrained = [halving_run(RunConfig(seed=seed, lr=0.0)) for seed in range(3)]
     row = dataclasses.replace(ROW, figure="depth-by-epoch", runs=[run.config.key() for run in trained])
     control = dataclasses.replace(CONTROL, runs=[run.config.key() for run in untrained])
-    assert "Dashed: controls at learning rate 0" in article(page([row, control], [*trained, *untrained]), ROW.claim)
+    assert "Dashed: controls at learning rate 0" in article(
+        render_page([row, control], [*trained, *untrained]), ROW.claim
+    )
 
 
 def test_a_claim_without_eps_says_so():
-    own = article(page([dataclasses.replace(ROW, eps=None, sweep=())], []), ROW.claim)
+    own = article(render_page([dataclasses.replace(ROW, eps=None, sweep=())], []), ROW.claim)
     assert "<dt>eps</dt><dd>does not enter</dd>" in own
     assert "<dt>over eps</dt><dd>-</dd>" in own
 
 
 def test_the_same_rows_and_runs_give_the_same_page(whole):
-    assert page(ROWS, RUNS) == whole
+    assert render_page(ROWS, RUNS) == whole
 
 
 def test_a_page_of_nothing_is_a_page(tmp_path):
@@ -242,12 +244,12 @@ def test_a_page_of_nothing_is_a_page(tmp_path):
 
 def test_rows_are_put_in_order_by_the_report(tmp_path):
     write_report(ROWS[::-1], [], tmp_path / "report.html")
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == page(ROWS, [])
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render_page(ROWS, [])
 
 
 def strip(row):
-    """Attributes of the parts of the strip of a row, by class."""
-    (svg,) = re.findall(r'<svg class="strip".*?</svg>', page([row], []))
+    """Return the attributes of the parts of the strip of a row, by class."""
+    (svg,) = re.findall(r'<svg class="strip".*?</svg>', render_page([row], []))
     return {part: re.findall(rf'class="{part}" ([^>]*)/>', svg) for part in ("holds", "seed", "interval")} | {
         "all": svg
     }
@@ -272,7 +274,7 @@ def test_a_strip_with_an_open_end_ends_with_the_axis():
 
 
 def test_a_row_without_numbers_has_no_strip():
-    assert '<svg class="strip"' not in page([MISSING], [])
+    assert '<svg class="strip"' not in render_page([MISSING], [])
 
 
 # In a browser
@@ -307,7 +309,7 @@ addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def measured(whole, tmp_path_factory):
-    """What a browser makes of the page in frames of the widths: windows have a least width, frames have none."""
+    """Measure the page in a browser, in frames of these widths: windows have a least width, frames have none."""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = next((path for path in map(shutil.which, names) if path), None)
     if browser is None:

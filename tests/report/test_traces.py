@@ -13,7 +13,7 @@ BASE = RunConfig(depth=2, epochs=10)
 
 
 def flat_run(config, *, epochs=(0, 10), ratio=0.5):
-    """A run with the same NCC errors at all epochs: ratio, ratio squared and so on."""
+    """Return a run with the same NCC errors at all epochs: ratio, ratio squared and so on."""
     errors = [ratio**layer for layer in range(1, config.depth + 1)]
     points = dict.fromkeys("pre_bn" if point == "paper" else point for point in config.points)
     layers = [(f"block{layer:02d}.{point}", error) for point in points for layer, error in enumerate(errors, 1)]

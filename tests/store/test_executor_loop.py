@@ -1,4 +1,4 @@
-"""Runs through executors: what may be lost on the way, and what a person is told of it."""
+"""Training through executors: lost workers, retries, and the events that are sent."""
 
 import importlib
 import multiprocessing
@@ -17,7 +17,7 @@ import torch
 
 from ncharness import RunConfig, Store, grid
 from ncharness.store import executor_loop
-from ncharness.store.executor_loop import Outcome, train_runs
+from ncharness.store.executor_loop import WorkerResult, train_runs
 from ncharness.store.messages import Event, Source, TrainingFailedError
 from ncharness.store.processes import ensure
 from ncharness.training.loop import State
@@ -38,7 +38,7 @@ def config() -> RunConfig:
 
 
 class Worker:
-    """An executor that calls a function of its own at once; what it returns or raises is in the future."""
+    """Executor that calls a function of its own at once; the future holds its result or exception."""
 
     def __init__(self, work: Callable[..., Any] = train_runs) -> None:
         self.work = work
@@ -57,17 +57,17 @@ class Worker:
 
 
 class KilledError(Exception):
-    """Ends a training as a kill would, with a second line."""
+    """Ends a training like a kill, with a second line."""
 
     def __str__(self) -> str:
         return "by hand\nand more"
 
 
-def killed_at(*epochs: int) -> Callable[..., Outcome]:
-    """Trains, but the first call is killed at the first of these epochs, the second at the second, and so on."""
+def killed_at(*epochs: int) -> Callable[..., WorkerResult]:
+    """Train, but kill the first call at the first of these epochs, the second at the second, and so on."""
     ahead = list(epochs)
 
-    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> Outcome:
+    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> WorkerResult:
         if not ahead:
             return train_runs(root, identity, values, source)
         epoch = ahead.pop(0)
@@ -121,7 +121,7 @@ def test_a_run_that_gets_on_may_lose_any_number_of_workers(config: RunConfig, tm
 
 
 def test_a_run_that_does_not_get_on_is_given_up(config: RunConfig, tmp_path: Path) -> None:
-    def work(*arguments: Any) -> Outcome:
+    def work(*arguments: Any) -> WorkerResult:
         return killed_at(5)(*arguments) if len(worker.submitted) == 1 else killed_at()(*arguments[:3], 1 / 0)
 
     worker, store = Worker(work), Store(tmp_path)
@@ -153,7 +153,7 @@ def test_a_run_that_is_trained_elsewhere_is_waited_for(config: RunConfig, tmp_pa
     lock = store.lock_file(config)
     lock.parent.mkdir(parents=True)
 
-    def work(*arguments: Any) -> Outcome:
+    def work(*arguments: Any) -> WorkerResult:
         if len(worker.submitted) == 5:
             held.release()
         return train_runs(*arguments)
@@ -167,7 +167,7 @@ def test_a_run_that_is_trained_elsewhere_is_waited_for(config: RunConfig, tmp_pa
 
 
 def test_what_fails_is_one_clear_line_and_ends_the_rest(config: RunConfig, tmp_path: Path) -> None:
-    worker = Worker(lambda *arguments: train_runs(*arguments) if arguments[2][0]["seed"] == 0 else Outcome("busy"))
+    worker = Worker(lambda *arguments: train_runs(*arguments) if arguments[2][0]["seed"] == 0 else WorkerResult("busy"))
     configs = [config.replace(data="no-such-set"), config.replace(seed=1)]
     with pytest.raises(TrainingFailedError, match=r"^mlp-L02.*ValueError: name: .*no-such-set") as caught:
         ensure(Store(tmp_path), configs, executor=worker)
@@ -209,13 +209,13 @@ def test_a_result_that_does_not_show_is_not_waited_for_in_vain(
 ) -> None:
     monkeypatch.setattr(executor_loop, "_CACHED_SECONDS", 0.01)
     with pytest.raises(TrainingFailedError, match=r"a worker finished it, but .* has no result"):
-        ensure(Store(tmp_path), [config], executor=Worker(lambda *_: Outcome("done")))
+        ensure(Store(tmp_path), [config], executor=Worker(lambda *_: WorkerResult("done")))
 
 
 def test_a_result_that_shows_late_is_found(config: RunConfig, tmp_path: Path) -> None:
-    def work(*_: Any) -> Outcome:
+    def work(*_: Any) -> WorkerResult:
         late.start()
-        return Outcome("done")
+        return WorkerResult("done")
 
     late = threading.Timer(0.2, Store(tmp_path).train, (config,))
     assert list(ensure(Store(tmp_path), [config], executor=Worker(work))) == [config.key()]
@@ -223,7 +223,7 @@ def test_a_result_that_shows_late_is_found(config: RunConfig, tmp_path: Path) ->
 
 
 def test_a_result_of_another_version_is_one_clear_line(config: RunConfig, tmp_path: Path) -> None:
-    def work(*arguments: Any) -> Outcome:
+    def work(*arguments: Any) -> WorkerResult:
         outcome = train_runs(*arguments)
         file = Store(tmp_path).path(config) / "result.json"
         file.write_text(file.read_text().replace('"schema": ', '"schema": 9'))
@@ -234,7 +234,7 @@ def test_a_result_of_another_version_is_one_clear_line(config: RunConfig, tmp_pa
 
 
 class Waiting(Worker):
-    """An executor whose futures end when the test says so."""
+    """Executor whose futures end at the test's command."""
 
     def submit(self, _: Callable[..., Any], /, *arguments: Any) -> "Future[Any]":
         self.submitted.append(arguments)
@@ -244,7 +244,7 @@ class Waiting(Worker):
 
 
 def test_progress_is_read_from_the_store(config: RunConfig, tmp_path: Path) -> None:
-    """While the worker is silent, another hand trains its run, between two looks to the next of these epochs."""
+    """Train the run elsewhere while the worker is silent: between two polls to the next of these epochs."""
     store, events, stops = Store(tmp_path), list[Event](), iter([1, None, 2, 4])
 
     class Silent(Future[Any]):
@@ -328,7 +328,7 @@ def test_a_program_is_submitted_as_one_and_every_run_of_it_is_told_of(config: Ru
 
 
 def test_for_a_gpu_programs_are_made_without_being_asked_for(config: RunConfig, tmp_path: Path) -> None:
-    worker = Worker(lambda *_: Outcome("failed", "there is none"))
+    worker = Worker(lambda *_: WorkerResult("failed", "there is none"))
     with pytest.raises(TrainingFailedError, match="there is none"):
         ensure(Store(tmp_path), grid(config, seed=range(3)), executor=worker, source=Source(device="cuda"))
     assert [len(arguments[2]) for arguments in worker.submitted] == [3]
@@ -337,7 +337,7 @@ def test_for_a_gpu_programs_are_made_without_being_asked_for(config: RunConfig, 
 def test_a_program_that_loses_its_worker_goes_on_with_all_of_its_runs(config: RunConfig, tmp_path: Path) -> None:
     configs, events = grid(config, seed=range(3)), list[Event]()
 
-    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> Outcome:
+    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> WorkerResult:
         if len(worker.submitted) > 1:
             return train_runs(root, identity, values, source)
 
@@ -361,7 +361,7 @@ def test_a_program_that_loses_its_worker_goes_on_with_all_of_its_runs(config: Ru
 def test_a_program_goes_on_after_the_epoch_that_all_of_its_runs_have(config: RunConfig, tmp_path: Path) -> None:
     configs, worker, events = grid(config, seed=range(2)), Worker(), list[Event]()
 
-    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> Outcome:
+    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> WorkerResult:
         if len(worker.submitted) > 1:
             return train_runs(root, identity, values, source)
         return killed_at(3)(root, identity, values[:1], source)  # between the checkpoints of the two
@@ -378,7 +378,7 @@ def test_one_run_that_is_trained_elsewhere_is_waited_for_and_not_the_others(conf
     lock = store.lock_file(configs[1])
     lock.parent.mkdir(parents=True)
 
-    def work(*arguments: Any) -> Outcome:
+    def work(*arguments: Any) -> WorkerResult:
         if len(worker.submitted) == 2:
             assert [store.status(each).state for each in configs] == ["done", "missing", "done"]
             held.release()
@@ -414,9 +414,9 @@ def test_a_half_that_does_not_get_on_is_given_up_whatever_the_other_does(config:
     configs, store = grid(config, seed=range(2)), Store(tmp_path)
     killed = killed_at(*range(1, 7))
 
-    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> Outcome:
+    def work(root: str, identity: str, values: list[dict[str, Any]], source: Source) -> WorkerResult:
         if len(values) == 2:
-            return Outcome("large")
+            return WorkerResult("large")
         if values[0]["seed"] == 0:
             return killed(root, identity, values, source)
         raise KilledError
@@ -441,7 +441,7 @@ def test_a_run_that_does_not_fit_alone_is_one_clear_line(
 def test_an_executor_that_is_broken_for_good_is_one_clear_line(
     config: RunConfig, tmp_path: Path, error: Exception
 ) -> None:
-    def broken(*_: Any) -> Outcome:
+    def broken(*_: Any) -> WorkerResult:
         raise error
 
     class Broken(Worker):
@@ -488,7 +488,7 @@ def test_a_pool_that_breaks_is_made_again(config: RunConfig, tmp_path: Path) -> 
 
 
 def stop(pid: int) -> None:
-    """Halts a process, so that what it has written is what it will ever have."""
+    """Stop a process, so that it writes nothing more."""
     os.kill(pid, signal.SIGSTOP)
     while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         time.sleep(0.001)

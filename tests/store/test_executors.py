@@ -1,4 +1,4 @@
-"""Executors by name: a real dask cluster and a real Slurm, each with a worker that is killed in the midst of a run."""
+"""Executors by name: a real dask cluster and a real Slurm, each with a worker that is killed during a run."""
 
 import json
 import os
@@ -152,7 +152,7 @@ def test_a_queue_that_does_not_answer_has_lost_nothing(monkeypatch: pytest.Monke
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> "Iterator[tuple[str, list[subprocess.Popen[bytes]]]]":
-    """A dask scheduler and two workers, a process each: the address and the workers."""
+    """Start a dask scheduler and two workers, a process each; yield the address and the workers."""
     distributed = pytest.importorskip("distributed")
     file, processes = tmp_path / "scheduler.json", list[subprocess.Popen[bytes]]()
 
@@ -231,7 +231,7 @@ def free_ports(n: int) -> list[int]:
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A Slurm of one node; yields its configuration, for $SLURM_CONF."""
+    """Start a Slurm of one node; yield its configuration, for $SLURM_CONF."""
     pytest.importorskip("submitit")
     path = os.environ["PATH"] + os.pathsep + "/usr/sbin"
     programs = {name: shutil.which(name, path=path) for name in (*DAEMONS, "sbatch")}

@@ -1,4 +1,4 @@
-"""Which runs are trained as one program, and how many."""
+"""Grouping of runs into programs, and the number of runs in each."""
 
 import pytest
 

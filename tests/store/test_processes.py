@@ -1,4 +1,4 @@
-"""Runs side by side: each once, whoever else is at work, and nothing lost when something ends early."""
+"""Training in parallel: each run once, with any number of processes, and nothing lost when one ends early."""
 
 import importlib
 import multiprocessing
@@ -45,7 +45,7 @@ def test_finished_runs_start_no_process(tiny: RunConfig, tmp_path: Path, monkeyp
 
 SCRIPT = """
 from ncharness import *
-from ncharness.parallel import ensure
+from ncharness.store.processes import ensure
 if __name__ == "__main__":
     configs = [RunConfig(depth=2, width=16, n_train=200, epochs={epochs}, measurements=3, seed=s) for s in range(3)]
     seen = set()
@@ -174,7 +174,7 @@ def test_there_is_at_least_one_processor() -> None:
 
 
 class Pipe:
-    """What a worker tells."""
+    """Return the events that a worker sends."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

@@ -1,4 +1,4 @@
-"""The experiments on local elasticity against closed forms: the LE-SDE and LE-ODE, and networks of one linear layer."""
+"""Experiments on local elasticity against closed forms: the LE-SDE and LE-ODE, and networks of one linear layer."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Studies and claims on imbalanced classes: which samples are used, what is measured, and how claims are judged."""
+"""Studies and claims on imbalanced classes: samples, measurements, and verdicts of the claims."""
 
 from types import SimpleNamespace
 
@@ -70,7 +70,7 @@ def test_a_fixed_classifier_has_rows_that_are_not_trained():
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As in the worker processes: networks this small are slowed down by more."""
+    """Use one thread, as the worker processes do: small networks are slower with more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -79,7 +79,7 @@ def one_thread():
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """The arguments of the training that an experiment asks for, which is not carried out."""
+    """Record the arguments of the training of an experiment, without training."""
     seen = SimpleNamespace()
 
     def fit(network, x, y, optimizer, **settings):
@@ -129,7 +129,7 @@ def test_a_step_measures_the_classifier_and_the_test_set(untrained):
 
 
 def by_class(network):
-    """The error on every class of the test set."""
+    """Return the error on every class of the test set."""
     data = load("digits")
     wrong = (network(data.test_x).argmax(1) != data.test_y).double()
     return torch.stack([wrong[data.test_y == c].mean() for c in range(10)])
@@ -172,7 +172,7 @@ def test_a_short_training_sees_the_imbalance():
 
 
 def steps(cosines, *, ratios=(1, 10, 70), error=0.0, norm=0.7, majority=-0.1):
-    """Runs by ratio and seed, of these minority cosines."""
+    """Return runs by ratio and seed, with these minority cosines."""
     return [
         Run(
             study(seed=seed, ratio=ratio),
@@ -220,7 +220,7 @@ def test_oversampling_is_judged_by_the_share_that_it_takes_back():
 
 
 def tails(first, second, *, heads=("learned", "etf"), error=0.0):
-    """Runs of either head, of these test errors."""
+    """Return runs of both heads, with these test errors."""
     noise = [0.001 * (seed - 4.5) for seed in range(10)]
     return [
         Run(

@@ -1,4 +1,4 @@
-"""The experiments on margins and on the noise of batches against definitions written out."""
+"""Experiments on margins and on the noise of batches against definitions written out."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Kernels in closed form against networks of very many neurons, and frames against their definitions."""
+"""Kernels in closed form against networks of large width, and frames against their definitions."""
 
 import pytest
 import torch
@@ -16,14 +16,14 @@ def test_the_kernels_are_those_of_a_very_wide_network(activation: str) -> None:
     (slope,) = torch.autograd.grad(phi.sum(), u)
     hidden = (phi @ phi.T / u.shape[1]).detach()
     tangent = hidden + (x @ x.T / 2) * (slope @ slope.T / u.shape[1])
-    found = kernels.wide(x, activation)
+    found = kernels.infinite_width_kernels(x, activation)
     torch.testing.assert_close(found[0], hidden, atol=0.02, rtol=0.01)
     torch.testing.assert_close(found[1], tangent, atol=0.03, rtol=0.01)
 
 
 def test_an_activation_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="activation: expected relu or erf, got 'tanh'"):
-        kernels.wide(torch.ones(2, 2), "tanh")
+        kernels.infinite_width_kernels(torch.ones(2, 2), "tanh")
 
 
 def test_relu_kernels_are_proportional_in_one_dimension() -> None:
@@ -35,8 +35,8 @@ def test_relu_kernels_are_proportional_in_one_dimension() -> None:
 def test_classes_without_spread_are_collapsed_and_a_wider_one_is_less() -> None:
     point = carried_out("kernels.gaussians", samples=20, spread=0.0)
     assert max(abs(row.value) for row in point.rows) < 1e-9
-    tight, wide = (carried_out("kernels.gaussians", samples=40, spread=spread) for spread in (0.3, 0.9))
-    assert all(a.value < b.value for a, b in zip(tight.rows, wide.rows, strict=True))
+    tight, spread_out = (carried_out("kernels.gaussians", samples=40, spread=spread) for spread in (0.3, 0.9))
+    assert all(a.value < b.value for a, b in zip(tight.rows, spread_out.rows, strict=True))
 
 
 def test_for_means_on_one_side_the_order_of_the_error_functions_kernels_turns_round() -> None:
@@ -62,8 +62,10 @@ def test_the_fisher_ratio_is_that_of_explicit_covariances_and_feels_no_linear_ma
     middle = means.mean(0)
     between = sum(torch.outer(m - middle, m - middle) for m in means) / 3
     expected = float((torch.linalg.inv(within) @ between).trace()) / 3
-    assert thresholding.fisher(x, labels, 3) == pytest.approx(expected)
-    assert thresholding.fisher(x @ torch.randn(4, 4, dtype=torch.float64), labels, 3) == pytest.approx(expected)
+    assert thresholding.fisher_ratio_of_units(x, labels, 3) == pytest.approx(expected)
+    assert thresholding.fisher_ratio_of_units(x @ torch.randn(4, 4, dtype=torch.float64), labels, 3) == pytest.approx(
+        expected
+    )
 
 
 def test_the_linear_discriminant_is_the_nearest_mean_after_whitening() -> None:

@@ -1,4 +1,4 @@
-"""Networks layer by layer: every measure against a closed form or a loop, and the judgements of the claims."""
+"""Layer-wise measurements: every measure against a closed form or a loop, and the judgements of the claims."""
 
 import importlib.util
 import math
@@ -27,7 +27,7 @@ def tiny(**settings):
 
 
 def toy(n=60, d=6, n_classes=3, seed=0):
-    """Inputs (n, d) in well separated classes, and labels."""
+    """Draw inputs (n, d) in well separated classes, and labels."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(n_classes, (n,), generator=generator)
     return 4 * torch.eye(n_classes, d)[labels] + torch.randn(n, d, generator=generator), labels
@@ -214,10 +214,11 @@ def load(name):
 
 
 def judged(name, *networks, error=0.0, arguments=(), **settings):
-    """The verdict on five seeds of each network: by metric, the values of layers 0..L before training and after it.
+    """Return the verdict on five seeds of each network.
 
-    A metric given as a pair of lists is (before, after), as one list it is the same at both. From seed to seed values
-    differ by a thousandth of themselves.
+    Networks are given as the values of layers 0..L before training and after it, by metric. A metric given as a pair of
+    lists is (before, after), as one list it is the same at both. From seed to seed values differ by a thousandth of
+    themselves.
     """
     found = []
     for network in networks:
@@ -384,7 +385,7 @@ def test_a_spread_over_seeds_leaves_it_open():
 
 
 def test_the_claims_share_their_networks():
-    """More than half of the studies that the folder asks for would be trained again if they were not shared."""
+    """Check that claims share studies: without sharing, more than half of the folder's would be trained again."""
     modules = [load(file.stem.removeprefix("test_")) for file in sorted(FOLDER.glob("test_*.py"))]
     settings = [setting for module in modules for setting in module.SETTINGS["small"]]
     asked = [study for setting in settings for study in (*setting.runs, *setting.control_runs)]

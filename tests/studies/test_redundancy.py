@@ -1,4 +1,4 @@
-"""The experiments on redundant neurons, on a penalty on variability and on the decay of layers, in small."""
+"""Experiments on redundant neurons, on a penalty on variability and on the decay of layers, at small sizes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Studies: named by what they are, carried out the same every time, kept like runs."""
+"""Studies: their names and keys, reproducible rows, and storage like that of runs."""
 
 import json
 import types

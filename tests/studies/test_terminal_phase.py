@@ -1,4 +1,4 @@
-"""Studies of the terminal phase: what they measure against plain computations, and the claims' judgements of them."""
+"""Studies of the terminal phase: measurements against plain computations, and the verdicts of the claims."""
 
 import importlib.util
 import math
@@ -237,9 +237,9 @@ Values = Sequence[float]
 def made(
     seed: int, *, error: float = 0.0, late: float = 0.0, test: dict[str, Values] | None = None, **curves: Values
 ) -> Run:
-    """A run whose metrics take these values untrained, at the onset, the middle and the end; of settings in `study`.
+    """Return a run whose metrics take these values untrained, at the onset, the middle and the end.
 
-    `error` is the training error at the end, `late` that of the last epoch but one.
+    The settings are those of `study`. `error` is the training error at the end, `late` that of the last epoch but one.
     """
     errors = {epoch: 0.0 if epoch >= ONSET else 0.5 for epoch in range(LAST + 1)} | {LAST - 1: late, LAST: error}
     rows = [row for epoch, value in errors.items() for row in network_rows(epoch, error=value)]

@@ -1,4 +1,4 @@
-"""Studies and claims on transfer: what is measured on classes never seen, a bound in closed form, and judgements."""
+"""Studies and claims on transfer: measurements on unseen classes, a bound in closed form, and verdicts."""
 
 import itertools
 import math
@@ -29,7 +29,7 @@ def value(rows, metric, split="train", epoch=None):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As in the worker processes: networks this small are slowed down by more."""
+    """Use one thread, as the worker processes do: small networks are slower with more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -38,7 +38,7 @@ def one_thread():
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """The arguments of the training that an experiment asks for, which is not carried out."""
+    """Record the arguments of the training of an experiment, without training."""
     seen = SimpleNamespace()
 
     def fit(network, x, y, _, **settings):
@@ -232,7 +232,7 @@ def test_few_shots_err_more_and_noise_has_a_name():
 
 
 def family(target, accuracy, *, classes=(3, 10, 30, 100), before=10.0, held_out=3.0, error=0.0):
-    """Runs by number of source classes and seed, of these target CDNVs and accuracies after training."""
+    """Return runs by number of source classes and seed, with these target CDNVs and accuracies after training."""
     return [
         Run(
             study(seed=seed, classes=c),

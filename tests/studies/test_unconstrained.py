@@ -1,4 +1,4 @@
-"""The studies of unconstrained features, against closed forms, gradients by autograd, and each other."""
+"""Studies of unconstrained features, against closed forms, gradients by autograd, and each other."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ from ncharness.training.loop import seeded
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """As the processes have that carry studies out: their operations are too small to share."""
+    """Use one thread, as the worker processes do: the operations are too small to share."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
