@@ -27,7 +27,7 @@ from ncharness.store.processes import available_cpus, ensure, missing
 from ncharness.store.progress import progress_line
 from ncharness.store.run import Configuration, Run
 from ncharness.training import devices
-from ncharness.training.datasets import NEED_ROOT, load
+from ncharness.training.datasets import load, needs_root
 from ncharness.verdicts.claim import SUITES, Check, Claim, Setting
 from ncharness.verdicts.judge import judged, judgement, places, with_holm
 from ncharness.verdicts.plan import plan
@@ -121,7 +121,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def data_sets(configs: Sequence[Configuration]) -> list[str]:
     """The data sets among those of the runs that need a root."""
-    return sorted({config.data for config in configs if isinstance(config, RunConfig)} & set(NEED_ROOT))
+    return sorted({config.data for config in configs if isinstance(config, RunConfig) and needs_root(config.data)})
 
 
 def unavailable(data: str, config: pytest.Config) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from ncharness.cli.bench import add_bench
 from ncharness.cli.tables import print_bounds, print_layers, print_rows, print_runs
 from ncharness.kernels import ops
-from ncharness.metrics.registry import markdown_aliases, markdown_table, names
+from ncharness.metrics.registry import markdown_aliases, markdown_table
 from ncharness.report.figure1_readings import recipe
 from ncharness.report.markdown import filled, selected, verdict_table
 from ncharness.report.page import write_report
@@ -29,25 +29,6 @@ from ncharness.training.config import RunConfig, grid
 from ncharness.training.provenance import facts
 from ncharness.verdicts.bound import sweep
 from ncharness.verdicts.rows import read_csv, replace_file
-
-_HELP = {
-    "arch": "mlp, conv, convres, or a classifier of torchvision such as resnet18",
-    "depth": "L, the counted hidden layers; not of torchvision's, whose layers are their own",
-    "width": "H, units or channels of each; likewise",
-    "data": "digits, mnist1d, mnist, fashion_mnist, cifar10, cifar100, svhn, folder:<path>",
-    "n_train": "training samples (default: all)",
-    "noise": "fraction of corrupted training labels",
-    "noise_kind": "exact (that many, all wrong) or reference (the reference code's draw)",
-    "schedule": "learning-rate schedule: code, readme or constant",
-    "points": "capture points joined by +: paper, pre_bn, out",
-    "augment": "of the training batches: none, crop_flip or code (with the rotation of the reference code)",
-    "precision": "of training: float32 or bf16; measured in float32",
-    "compiled": "train through torch.compile: True or False",
-    "measurements": "about how many epochs are measured, log-spaced",
-    "metrics": f"metrics besides NCC error and CDNV, joined by +, such as {', '.join(names()[:3])}",
-    "part": "all, or of a split for the comparative bound: first (S1) or both (S1 and S2 with noise)",
-    "split": "which random division into S1 and S2",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     for field in dataclasses.fields(RunConfig):
         default = "+".join(field.default) if isinstance(field.default, tuple) else str(field.default)
-        name, about = f"--{field.name.replace('_', '-')}", _HELP.get(field.name, "")
+        name, about = f"--{field.name.replace('_', '-')}", RunConfig.about(field.name)
         train.add_argument(name, default=default, help=f"{about} ({default or 'none'})")
     train.add_argument("--data-root", type=Path, help="torchvision data root ($NCHARNESS_DATA)")
     train.add_argument("--download", action="store_true", help="allow downloads into it")

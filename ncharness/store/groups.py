@@ -9,8 +9,9 @@ from typing import TypeAlias
 from ncharness.store.estimates import estimated_seconds
 from ncharness.store.run import Configuration
 from ncharness.training.batched import shape
-from ncharness.training.config import ARCHS, RunConfig
+from ncharness.training.config import RunConfig
 from ncharness.training.cost import ASSUMED_RATES, ASSUMED_STEP, step_flops
+from ncharness.training.networks import ARCHITECTURES
 
 MOST = 64
 """Most networks in a program: drawing batches and measuring, which `fitting` does not count, are done serially."""
@@ -30,7 +31,7 @@ def programs(configs: Sequence[Configuration], *, together: int | None = None, d
         raise ValueError(f"together: expected at least 1, or None, got {together!r}")
     by_shape: dict[RunConfig | str, Program] = {}
     for config in configs:
-        if isinstance(config, RunConfig) and config.arch in ARCHS:
+        if isinstance(config, RunConfig) and config.arch in ARCHITECTURES:
             by_shape.setdefault(shape(config), []).append(config)
         else:
             by_shape[config.key()] = [config]

@@ -23,7 +23,8 @@ Setting: TypeAlias = bool | int | float | str
 class Study:
     """One experiment of `ncharness.studies`, completely: equal studies give equal rows on the same machine.
 
-    Like a `RunConfig` it has a key, a readable name and a seed, is carried out by `Store.train`, and ends as a `Run`. It takes seconds, so it has no checkpoint: what is killed begins again.
+    Like a `RunConfig` it has a key, a readable name and a seed, is carried out by `Store.train`, and ends as a `Run`.
+    It takes seconds, so it has no checkpoint: what is killed begins again.
 
     Raises ValueError for an experiment that there is not, and TypeError for settings that it does not take.
     """

@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from ncharness.training import devices
 from ncharness.training.augment import augmented, darkest, draw, joined
-from ncharness.training.config import ARCHS, RunConfig
+from ncharness.training.config import RunConfig
 from ncharness.training.datasets import Dataset
 from ncharness.training.loop import State, compiled, epoch_batches, measurement, seeded, untrained
+from ncharness.training.networks import ARCHITECTURES
 from ncharness.training.rows import Row
 
 Tensors = dict[str, Tensor]
@@ -109,8 +110,8 @@ def check_shapes(configs: Sequence[RunConfig]) -> None:
     if not configs:
         raise ValueError("configs: expected at least one run, got none")
     for config in configs:
-        if config.arch not in ARCHS:
-            raise ValueError(f"configs: expected networks of {', '.join(ARCHS)}, got {config.arch}")
+        if config.arch not in ARCHITECTURES:
+            raise ValueError(f"configs: expected networks of {', '.join(ARCHITECTURES)}, got {config.arch}")
         if (wanted := shape(configs[0])) != (found := shape(config)):
             name, first, other = next(
                 (field.name, *values)

@@ -5,12 +5,14 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from ncharness.metrics.registry import check_names
+from ncharness.metrics.registry import check_names, names
 from ncharness.training.augment import AUGMENTATIONS
+from ncharness.training.datasets import known
+from ncharness.training.networks import ARCHITECTURES
 from ncharness.training.torchvision_names import check_classifier
 
 SCHEMA = 2
@@ -26,9 +28,6 @@ SCHEDULES: dict[str, tuple[tuple[float, ...], float]] = {
 """Learning-rate schedules by name: (milestones as fractions of the epochs, factor at each)."""
 
 
-ARCHS = ("mlp", "conv", "convres")
-"""The paper's networks (models.py); any other name is that of a classifier of torchvision."""
-
 PARTS = ("all", "first", "both")
 """What of the training samples a run trains on: see `data.load`."""
 
@@ -39,85 +38,163 @@ _LATER = ("metrics", "augment", "precision", "compiled")
 """Fields that came after the first release of the schema: a key leaves them out at their defaults."""
 
 
+Checker = Callable[[str, Any], Any]
+"""A check of a field: from its name and value to the value as it is kept, or ValueError."""
+
+
+def _integer(least: int, *, optional: bool = False) -> Checker:
+    def check(name: str, value: Any) -> Any:
+        if optional and value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
+        return value
+
+    return check
+
+
+def _number(wanted: str = "", holds: Callable[[float], bool] = lambda _: True) -> Checker:
+    def check(name: str, value: Any) -> float:
+        number = float(value)  # 0 and 0.0 are one configuration with one key
+        if not 0.0 <= number < float("inf"):
+            raise ValueError(f"{name}: expected a finite number of at least 0, got {number!r}")
+        if not holds(number):
+            raise ValueError(f"{name}: expected {wanted}, got {number!r}")
+        return number
+
+    return check
+
+
+def _one_of(*choices: Any) -> Checker:
+    def check(name: str, value: Any) -> Any:
+        if value not in choices:
+            raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
+        return type(choices[0])(value)  # 1 and True are one configuration with one key
+
+    return check
+
+
+def _points(name: str, value: Any) -> tuple[str, ...]:
+    points = tuple(value)  # JSON has no tuples; a configuration read back must equal the one written
+    if not points or set(points) - {"paper", "pre_bn", "out"}:
+        raise ValueError(f"{name}: expected some of paper, pre_bn, out, got {points!r}")
+    return points
+
+
+def _metrics(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise ValueError(f"{name}: expected several names, got the string {value!r}")
+    check_names(tuple(value))
+    return tuple(value)
+
+
+def _setting(default: Any, about: str | Callable[[], str], check: Checker | None = None, choices: Any = ()) -> Any:
+    """A field with its help text and its check, which the command line reads too; `choices` are one of each."""
+    return field(default=default, metadata={"about": about, "check": check or _one_of(*choices), "choices": choices})
+
+
+def _anything(_: str, value: Any) -> Any:
+    return value
+
+
+def _archs() -> str:
+    return f"{', '.join(ARCHITECTURES)}, or a classifier of torchvision such as resnet18"
+
+
+def _some_metrics() -> str:
+    return f"metrics besides NCC error and CDNV, joined by +, such as {', '.join(names()[:3])}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """One training run, completely: equal configurations give equal rows on the same machine.
 
-    The defaults are the optimiser settings of arXiv:2202.09028 (SGD, momentum 0.9, weight decay 5e-4,
-    batch 128, learning rate 0.1) on a network and a data set that train in seconds on one CPU core.
+    The defaults are the optimiser settings of arXiv:2202.09028 (SGD, momentum 0.9, weight decay 5e-4, batch 128,
+    learning rate 0.1) on a network and a data set that train in seconds on one CPU core. The metadata of each field
+    hold its help text and its check; `ncharness train --help` lists them.
+
+    Attributes:
+        arch: Architecture: mlp, conv, convres, or a classifier of torchvision such as resnet18.
+        depth: Number L of counted hidden layers; 0 for a classifier of torchvision, whose layers are its own.
+        width: Units or channels H of each; 0 likewise.
+        data: Data set by name.
+        n_train: Number of training samples, the first ones; None for all. With halves, m = n_train / 2 in each.
+        noise: Fraction of corrupted training labels; with halves, of those of S2.
+        noise_kind: `exact` (that many labels, all wrong) or `reference` (the reference code's draw).
+        epochs: Number of passes over the training samples.
+        batch_size: Samples per step.
+        lr: Learning rate of the first epochs.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        schedule: Name in SCHEDULES.
+        points: Capture points: pre_bn, out, or paper for those that the paper's code records.
+        measurements: About how many epochs are measured, log-spaced, 0 and the last among them.
+        part: `all`, or of a division into halves for the comparative bound: `first` (S1) or `both` (S1 and S2).
+        split: Number of the random division into S1 and S2 and of its noise; the same for every seed.
+        seed: Seed of initialisation, batches and, without halves, label noise.
+        metrics: Names of metrics of every layer, besides NCC error and CDNV.
+        augment: Augmentation of the training batches: none, crop_flip, code.
+        precision: Precision of training: float32 or bf16. Measurements are in float32.
+        compiled: Whether training goes through torch.compile.
+
+    Raises:
+        ValueError: A value that a field cannot take; the message names the field.
+
+    Examples:
+        >>> from ncharness import RunConfig
+        >>> config = RunConfig(depth=4, noise=0.5, seed=1000)
+        >>> config.name()
+        'mlp-L04-H256-digits-p0.50-s1000'
+        >>> config.key()
+        '56ccd62a27'
     """
 
-    arch: str = "mlp"  # mlp, conv, convres, or a classifier of torchvision such as resnet18 (models.py)
-    depth: int = 8  # L, the counted hidden layers; 0 for a classifier of torchvision, whose layers are its own
-    width: int = 256  # H; 0 likewise
-    data: str = "digits"  # digits, mnist1d, or a torchvision set (data.py)
-    n_train: int | None = None  # first n_train training samples; None: all; with halves, m = n_train / 2 in each
-    noise: float = 0.0  # fraction of corrupted training labels; with halves, of those of S2
-    noise_kind: str = "exact"  # exact: that many labels, all wrong; reference: the reference code's draw
-    epochs: int = 150
-    batch_size: int = 128
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: str = "code"  # a name in SCHEDULES
-    points: tuple[str, ...] = ("paper",)  # capture points: pre_bn, out, or the paper's for the architecture
-    measurements: int = 12  # about how many epochs are measured, log-spaced, 0 and the last among them
-    part: str = "all"  # or a half of the comparative bound (bound.py): first, S1; both, S1 and S2 with noise
-    split: int = 0  # which random division into S1 and S2, and which noise: the same for every seed
-    seed: int = 0
-    metrics: tuple[str, ...] = ()  # of every layer, besides NCC error and CDNV (named.NAMES)
-    augment: str = "none"  # of the training batches alone: none, crop_flip, code (augment.py)
-    precision: str = "float32"  # of training: float32, bf16
-    compiled: bool = False  # train through torch.compile
+    arch: str = _setting("mlp", _archs, _anything)
+    depth: int = _setting(
+        8, "L, the counted hidden layers; not of torchvision's, whose layers are their own", _integer(1)
+    )
+    width: int = _setting(256, "H, units or channels of each; likewise", _integer(1))
+    data: str = _setting("digits", lambda: ", ".join(known()), _anything)
+    n_train: int | None = _setting(None, "training samples (default: all)", _integer(1, optional=True))
+    noise: float = _setting(
+        0.0, "fraction of corrupted training labels", _number("a fraction in [0, 1]", lambda value: value <= 1.0)
+    )
+    noise_kind: str = _setting(
+        "exact",
+        "exact (that many, all wrong) or reference (the reference code's draw)",
+        choices=("exact", "reference"),
+    )
+    epochs: int = _setting(150, "passes over the training samples", _integer(1))
+    batch_size: int = _setting(128, "samples per step", _integer(1))
+    lr: float = _setting(0.1, "learning rate of the first epochs", _number())
+    momentum: float = _setting(0.9, "momentum of SGD", _number("a number in [0, 1)", lambda value: value < 1.0))
+    weight_decay: float = _setting(5e-4, "weight decay of SGD", _number())
+    schedule: str = _setting("code", f"learning-rate schedule: {', '.join(SCHEDULES)}", choices=tuple(SCHEDULES))
+    points: tuple[str, ...] = _setting(("paper",), "capture points joined by +: paper, pre_bn, out", _points)
+    measurements: int = _setting(12, "about how many epochs are measured, log-spaced", _integer(1))
+    part: str = _setting(
+        "all", "all, or of a split for the comparative bound: first (S1) or both (S1 and S2 with noise)", choices=PARTS
+    )
+    split: int = _setting(0, "which random division into S1 and S2", _integer(0))
+    seed: int = _setting(0, "seed of initialisation, batches and label noise", _integer(0))
+    metrics: tuple[str, ...] = _setting((), _some_metrics, _metrics)
+    augment: str = _setting(
+        "none",
+        "of the training batches: none, crop_flip or code (with the rotation of the reference code)",
+        choices=AUGMENTATIONS,
+    )
+    precision: str = _setting("float32", "of training: float32 or bf16; measured in float32", choices=PRECISIONS)
+    compiled: bool = _setting(False, "train through torch.compile: True or False", choices=(False, True))
 
     def __post_init__(self) -> None:
-        # JSON has no tuples; a configuration read back must equal the one written.
-        object.__setattr__(self, "points", tuple(self.points))
-        if isinstance(self.metrics, str):
-            raise ValueError(f"metrics: expected several names, got the string {self.metrics!r}")
-        object.__setattr__(self, "metrics", tuple(self.metrics))
-        check_names(self.metrics)
-        if self.arch not in ARCHS:
-            self._check_classifier()
-        least = {
-            "depth": 1,
-            "width": 1,
-            "epochs": 1,
-            "batch_size": 1,
-            "measurements": 1,
-            "n_train": 1,
-            "split": 0,
-            "seed": 0,
-        }
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if (name == "n_train" and value is None) or (name in ("depth", "width") and self.arch not in ARCHS):
+        own_layers = self.arch not in ARCHITECTURES
+        checks = {one.name: one.metadata["check"] for one in dataclasses.fields(self)}
+        for name in ("points", "metrics", *checks):  # the first two decide what a classifier of torchvision can take
+            if own_layers and name in ("depth", "width"):
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                raise ValueError(f"{name}: expected an integer of at least {lowest}, got {value!r}")
-        for name in ("noise", "lr", "momentum", "weight_decay"):
-            value = float(getattr(self, name))
-            object.__setattr__(self, name, value)  # 0 and 0.0 are one configuration with one key
-            if not 0.0 <= value < float("inf"):
-                raise ValueError(f"{name}: expected a finite number of at least 0, got {value!r}")
-        if self.momentum >= 1.0:
-            raise ValueError(f"momentum: expected a number in [0, 1), got {self.momentum!r}")
-        if self.noise > 1.0:
-            raise ValueError(f"noise: expected a fraction in [0, 1], got {self.noise!r}")
-        choices = {
-            "noise_kind": ("exact", "reference"),
-            "schedule": tuple(SCHEDULES),
-            "part": PARTS,
-            "augment": AUGMENTATIONS,
-            "precision": PRECISIONS,
-            "compiled": (False, True),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: expected one of {', '.join(map(str, allowed))}, got {getattr(self, name)!r}")
-        object.__setattr__(self, "compiled", bool(self.compiled))  # 1 and True are one configuration with one key
-        if not self.points or set(self.points) - {"paper", "pre_bn", "out"}:
-            raise ValueError(f"points: expected some of paper, pre_bn, out, got {self.points!r}")
+            object.__setattr__(self, name, checks[name](name, getattr(self, name)))
+            if own_layers and name == "metrics":
+                self._check_classifier()
         if self.part == "all" and self.split:
             raise ValueError(f"split: expected 0 where nothing is split (part all), got {self.split!r}")
         if self.part == "first" and self.noise:
@@ -125,9 +202,15 @@ class RunConfig:
         if self.part != "all" and self.noise_kind != "exact":
             raise ValueError(f"noise_kind: expected exact for part {self.part}, got {self.noise_kind!r}")
 
+    @classmethod
+    def about(cls, name: str) -> str:
+        """Return the help text of a field."""
+        text = cls.__dataclass_fields__[name].metadata["about"]
+        return str(text() if callable(text) else text)
+
     def _check_classifier(self) -> None:
         """Depth and width become 0, which is what they are for a network with layers of its own."""
-        check_classifier(self.arch, argument="arch", instead=f"{', '.join(ARCHS)} or ")
+        check_classifier(self.arch, argument="arch", instead=f"{', '.join(ARCHITECTURES)} or ")
         for name in ("depth", "width"):
             default = type(self).__dataclass_fields__[name].default
             if (value := getattr(self, name)) not in (0, default):
@@ -142,9 +225,9 @@ class RunConfig:
         A field that came later is left out at its default, so that the runs from before keep their keys.
         """
         document = {"schema": SCHEMA, **self.to_dict()}
-        for field in dataclasses.fields(self):
-            if field.name in _LATER and getattr(self, field.name) == field.default:
-                del document[field.name]
+        for one in dataclasses.fields(self):
+            if one.name in _LATER and getattr(self, one.name) == one.default:
+                del document[one.name]
         if self.part == "all":
             del document["part"], document["split"]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]
@@ -154,7 +237,7 @@ class RunConfig:
         data = re.sub(r"[^\w.]+", "-", self.data)  # folder:<path> would not do in a file name
         rate = "" if self.lr == 0.1 else f"-lr{self.lr:g}"
         half = "" if self.part == "all" else f"-{self.part}{self.split}"
-        network = f"{self.arch}-L{self.depth:02d}-H{self.width}" if self.arch in ARCHS else self.arch
+        network = f"{self.arch}-L{self.depth:02d}-H{self.width}" if self.arch in ARCHITECTURES else self.arch
         return f"{network}-{data}-p{self.noise:.2f}{rate}{half}-s{self.seed}"
 
     def replace(self, **changes: Any) -> "RunConfig":

@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ncharness.training.config import ARCHS, RunConfig
-from ncharness.training.datasets import SIZES, Sizes
+from ncharness.training.config import RunConfig
+from ncharness.training.datasets import Sizes, sizes_of
+from ncharness.training.networks import ARCHITECTURES
 
 ASSUMED_RATES = {"float32": 2.5e13, "bf16": 2e14}
 """FLOP per second that a data-centre GPU of the 2020s is ASSUMED to sustain; nothing here has been measured on one."""
@@ -30,7 +31,7 @@ class Flops(NamedTuple):
 
 def sizes(config: RunConfig) -> Sizes | None:
     """The sizes of the run's data set, None for one whose sizes are known only once it is read (folder:<path>)."""
-    return SIZES.get(config.data.removeprefix("shuffled:"))
+    return sizes_of(config.data)
 
 
 def samples(config: RunConfig, available: int) -> int:
@@ -56,29 +57,25 @@ def flops(config: RunConfig) -> Flops | None:
 
 def forward_flops(arch: str, *, depth: int, width: int, in_shape: Sequence[int], n_classes: int) -> int:
     """FLOPs of one sample's forward pass through the convolutions and linear maps of `models.build`'s network."""
-    if arch == "mlp":
-        return 2 * width * (math.prod(in_shape) + (depth - 1) * width + n_classes)
-    channels, height, breadth = in_shape
-    pixels = (height // 4) * (breadth // 4)  # of every block
-    stem = 4 * pixels * (4 * width * channels) + pixels * (4 * width * width)  # 2x2 kernels on both maps
-    blocks = depth * (2 if arch == "convres" else 1) * pixels * (9 * width * width)
-    return 2 * (stem + blocks + width * pixels * n_classes)
+    if arch not in ARCHITECTURES:
+        raise ValueError(f"arch: expected one of {', '.join(ARCHITECTURES)}, got {arch!r}")
+    return ARCHITECTURES[arch].forward_flops(depth, width, in_shape, n_classes)
 
 
 def training_seconds(config: RunConfig) -> float:
     """Roughly how long a training takes one core of a server of the 2020s: for the order of runs, plans and ETAs."""
     known = sizes(config)
     trained = samples(config, known.n_train if known else 4000)
-    if config.arch not in ARCHS:
+    if config.arch not in ARCHITECTURES:
         return 6.5e-11 * _RESNET18 * config.epochs * trained
-    per_layer: float = config.width**2 * (9 * 64 if config.arch != "mlp" else 1) + 2000 * float(config.width) ** 0.5
+    per_layer: float = ARCHITECTURES[config.arch].layer_products(config.width) + 2000 * float(config.width) ** 0.5
     return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * trained
 
 
 def step_flops(config: RunConfig) -> int | None:
     """What a training step of a whole batch costs; None where `flops` is None."""
     known = sizes(config)
-    if known is None or config.arch not in ARCHS:
+    if known is None or config.arch not in ARCHITECTURES:
         return None
     forward = forward_flops(
         config.arch, depth=config.depth, width=config.width, in_shape=known.shape, n_classes=known.n_classes

@@ -65,7 +65,7 @@ class Dataset:
         return dataclasses.replace(self, **shared)
 
 
-class _Parts(NamedTuple):
+class Parts(NamedTuple):
     """What a reader returns: stored values, and how to make inputs of them once the samples are chosen."""
 
     train_x: Tensor
@@ -77,31 +77,17 @@ class _Parts(NamedTuple):
 
 
 class _Source(NamedTuple):
-    """A torchvision set: its class there, what it keeps below the root, and the constants to normalise with."""
+    """A torchvision set: its name here, its class there, its files below the root, and constants to normalise with."""
 
+    name: str
     cls: str
     files: str
-    n_classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
-_MNIST = ((0.1307,), (0.3081,))
-_CIFAR100 = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
-_SVHN = ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
-
-_IDX = "raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte"
-_TORCHVISION = {
-    "mnist": _Source("MNIST", f"MNIST/{_IDX}", 10, *_MNIST),
-    "fashion_mnist": _Source("FashionMNIST", f"FashionMNIST/{_IDX}", 10, *_MNIST),
-    "cifar10": _Source("CIFAR10", "cifar-10-batches-py/{data_batch_1..5,test_batch,batches.meta}", 10, *_CIFAR100),
-    "cifar100": _Source("CIFAR100", "cifar-100-python/{train,test,meta}", 100, *_CIFAR100),
-    "svhn": _Source("SVHN", "{train,test}_32x32.mat", 10, *_SVHN),
-}
-
-
 class Sizes(NamedTuple):
-    """What of a data set is known without reading it."""
+    """Sizes of a data set that are known without reading it."""
 
     shape: tuple[int, ...]  # of one input
     n_train: int
@@ -109,20 +95,23 @@ class Sizes(NamedTuple):
     n_classes: int
 
 
-SIZES = {
-    "digits": Sizes((1, 8, 8), 1_400, 397, 10),
-    "mnist1d": Sizes((40,), 4_000, 1_000, 10),
-    "mnist": Sizes((1, 32, 32), 60_000, 10_000, 10),
-    "fashion_mnist": Sizes((1, 32, 32), 60_000, 10_000, 10),
-    "cifar10": Sizes((3, 32, 32), 50_000, 10_000, 10),
-    "cifar100": Sizes((3, 32, 32), 50_000, 10_000, 100),
-    "svhn": Sizes((3, 32, 32), 73_257, 26_032, 10),
-}
-"""The sizes of the sets that have a name of their own: for plans (cost.py)."""
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A data set with a name of its own: all that loading, planning and help texts know of it.
 
-NEED_ROOT = tuple(_TORCHVISION)
-"""The sets that are read from a torchvision data root."""
-KNOWN = ("digits", "mnist1d", *NEED_ROOT, "folder:<path>", "shuffled:<name>")
+    Attributes:
+        name: Value of `RunConfig.data`.
+        about: Description for help texts, with the normalisation.
+        sizes: Shape of an input, numbers of samples and of classes.
+        read: Function from a data root, or None, and the permission to download to the stored parts.
+        needs_root: Whether it is read from a torchvision data root.
+    """
+
+    name: str
+    about: str
+    sizes: Sizes
+    read: Callable[[Path | None, bool], Parts]
+    needs_root: bool = False
 
 
 def load(
@@ -175,47 +164,59 @@ def load(
     available = len(parts.train_y)
     if n_train is not None and not 1 <= n_train <= available:
         raise ValueError(f"n_train: expected 1 to {available}, the training samples of {name}, got {n_train!r}")
-    second = None
     if part == "all":
-        chosen = torch.from_numpy(balanced_order(parts.train_y.numpy())[:n_train])
-        clean = parts.train_y[chosen]
-        noisy, mask = corrupt(clean, fraction=noise, n_classes=parts.n_classes, kind=noise_kind, seed=seed)
+        chosen = _whole(parts, n_train, noise, noise_kind, seed)
     else:
-        first, second = halves(parts.train_y, n=available if n_train is None else n_train, seed=seed)
-        m = len(first)
-        if part not in ("first", "both"):
-            raise ValueError(f"part: expected all, first or both, got {part!r}")
-        if noise_kind != "exact" or (part == "first" and noise):
-            raise ValueError(f"noise: expected exact noise, and none in S1, got {noise!r} {noise_kind} for part {part}")
-        if not math.isclose(noise * m, round(noise * m), abs_tol=1e-9):
-            raise ValueError(f"noise: expected a whole number of the {m} labels of S2, got {noise!r}: {noise * m:g}")
-        chosen = first if part == "first" else torch.cat([first, second])
-        clean = parts.train_y[chosen]
-        wrong, hit = corrupt(parts.train_y[second], fraction=noise, n_classes=parts.n_classes, seed=seed)
-        noisy = torch.cat([clean[:m], wrong])[: len(chosen)]
-        mask = torch.cat([torch.zeros(m, dtype=torch.bool), hit])[: len(chosen)]
-    alone = second if part == "first" else None
+        chosen = _halved(parts, available if n_train is None else n_train, noise, noise_kind, part, seed)
     return Dataset(
         name=name,
-        train_x=parts.finish(parts.train_x[chosen]),
-        train_y=noisy,
-        train_y_clean=clean,
-        noise_mask=mask,
+        train_x=parts.finish(parts.train_x[chosen.samples]),
+        train_y=chosen.noisy,
+        train_y_clean=parts.train_y[chosen.samples],
+        noise_mask=chosen.mask,
         test_x=parts.finish(parts.test_x),
         test_y=parts.test_y,
         n_classes=parts.n_classes,
-        second_x=None if alone is None else parts.finish(parts.train_x[alone]),
-        second_y=None if alone is None else parts.train_y[alone],
+        second_x=None if chosen.second is None else parts.finish(parts.train_x[chosen.second]),
+        second_y=None if chosen.second is None else parts.train_y[chosen.second],
     )
 
 
-def _read(name: str, root: Path | None, download: bool) -> _Parts:
-    if name == "digits":
-        return _digits()
-    if name == "mnist1d":
-        return _mnist1d()
-    if name in _TORCHVISION:
-        return _torchvision(name, root, download)
+class _Chosen(NamedTuple):
+    """Training samples by index, their labels with noise, where these are wrong, and the samples of S2 alone."""
+
+    samples: Tensor
+    noisy: Tensor
+    mask: Tensor
+    second: Tensor | None = None
+
+
+def _whole(parts: Parts, n_train: int | None, noise: float, noise_kind: str, seed: int) -> _Chosen:
+    index = torch.from_numpy(balanced_order(parts.train_y.numpy())[:n_train])
+    noisy, mask = corrupt(parts.train_y[index], fraction=noise, n_classes=parts.n_classes, kind=noise_kind, seed=seed)
+    return _Chosen(index, noisy, mask)
+
+
+def _halved(parts: Parts, n: int, noise: float, noise_kind: str, part: str, seed: int) -> _Chosen:
+    """S1, or S1 and S2 behind it with wrong labels in S2."""
+    first, second = halves(parts.train_y, n=n, seed=seed)
+    m = len(first)
+    if part not in ("first", "both"):
+        raise ValueError(f"part: expected all, first or both, got {part!r}")
+    if noise_kind != "exact" or (part == "first" and noise):
+        raise ValueError(f"noise: expected exact noise, and none in S1, got {noise!r} {noise_kind} for part {part}")
+    if not math.isclose(noise * m, round(noise * m), abs_tol=1e-9):
+        raise ValueError(f"noise: expected a whole number of the {m} labels of S2, got {noise!r}: {noise * m:g}")
+    index = first if part == "first" else torch.cat([first, second])
+    wrong, hit = corrupt(parts.train_y[second], fraction=noise, n_classes=parts.n_classes, seed=seed)
+    noisy = torch.cat([parts.train_y[index][:m], wrong])[: len(index)]
+    mask = torch.cat([torch.zeros(m, dtype=torch.bool), hit])[: len(index)]
+    return _Chosen(index, noisy, mask, second if part == "first" else None)
+
+
+def _read(name: str, root: Path | None, download: bool) -> Parts:
+    if name in DATASETS:
+        return DATASETS[name].read(root, download)
     if name.startswith("shuffled:"):
         parts = _read(name.removeprefix("shuffled:"), root, download)
         train, test = (
@@ -228,12 +229,12 @@ def _read(name: str, root: Path | None, download: bool) -> _Parts:
         if not path.is_absolute():  # the name stands for the data in a run's key, so it must mean one place
             raise ValueError(f"name: expected folder: and an absolute path, got {name!r}")
         return _folder(path)
-    close = difflib.get_close_matches(name, KNOWN, n=1)
+    close = difflib.get_close_matches(name, known(), n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
-    raise ValueError(f"name: expected one of {', '.join(KNOWN)}, got {name!r}{hint}")
+    raise ValueError(f"name: expected one of {', '.join(known())}, got {name!r}{hint}")
 
 
-def _digits() -> _Parts:
+def _digits(_: Path | None, __: bool) -> Parts:
     from sklearn.datasets import load_digits
 
     stored = load_digits()
@@ -242,10 +243,10 @@ def _digits() -> _Parts:
     order = torch.from_numpy(balanced_order(labels.numpy()))
     train, test = order[:1400], order[1400:]
     mean, std = images[train].mean(), images[train].std(correction=0)
-    return _Parts(images[train], labels[train], images[test], labels[test], 10, lambda x: ((x - mean) / std).float())
+    return Parts(images[train], labels[train], images[test], labels[test], 10, lambda x: ((x - mean) / std).float())
 
 
-def _mnist1d() -> _Parts:
+def _mnist1d(_: Path | None, __: bool) -> Parts:
     # mnist1d seeds and draws from the global generators of Python and numpy: they are put back as they were.
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
@@ -258,11 +259,11 @@ def _mnist1d() -> _Parts:
         random.setstate(python)
         np.random.set_state(legacy)  # noqa: NPY002
     train_x, test_x, train_y, test_y = (torch.from_numpy(made[key]) for key in ("x", "x_test", "y", "y_test"))
-    return _Parts(train_x, train_y.long(), test_x, test_y.long(), 10, lambda x: x.float())
+    return Parts(train_x, train_y.long(), test_x, test_y.long(), 10, lambda x: x.float())
 
 
-def _torchvision(name: str, root: Path | None, download: bool) -> _Parts:
-    source = _TORCHVISION[name]
+def _torchvision(source: _Source, n_classes: int, root: Path | None, download: bool) -> Parts:
+    name = source.name
     remedy = "--data-root or $NCHARNESS_DATA names a torchvision data root, --download fetches the files into it"
     if root is None:
         raise FileNotFoundError(f"root: expected a folder with {source.files} for {name}, got none; {remedy}")
@@ -290,10 +291,10 @@ def _torchvision(name: str, root: Path | None, download: bool) -> _Parts:
             f"root: expected {source.files} for {name} below {root}, got: {error}; {remedy}"
         ) from error
     finish = partial(_normalised, mean=torch.tensor(source.mean), std=torch.tensor(source.std))
-    return _Parts(*train, *test, source.n_classes, finish)
+    return Parts(*train, *test, n_classes, finish)
 
 
-def _folder(path: Path) -> _Parts:
+def _folder(path: Path) -> Parts:
     missing = [part for part in ("train", "test") if not (path / part).is_dir()]
     if missing:
         raise FileNotFoundError(
@@ -322,10 +323,84 @@ def _folder(path: Path) -> _Parts:
     std, mean = (torch.stack(values) / 255 for values in zip(*spread, strict=True))
     std[std == 0] = 1.0  # a constant channel
     finish = partial(_normalised, mean=mean.float(), std=std.float())
-    return _Parts(train_x, train_y, test_x, test_y, len(train.classes), finish)
+    return Parts(train_x, train_y, test_x, test_y, len(train.classes), finish)
 
 
 def _normalised(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """uint8 images (n, C, height, width) as float32, divided by 255, less the mean, over the deviation."""
     pixels = images.to(torch.float32, memory_format=torch.contiguous_format)
     return pixels.div_(255).sub_(mean[:, None, None]).div_(std[:, None, None])
+
+
+_MNIST = ((0.1307,), (0.3081,))
+_CIFAR100 = ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
+_SVHN = ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970))
+_IDX = "raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte"
+_BATCHES = "cifar-10-batches-py/{data_batch_1..5,test_batch,batches.meta}"
+
+
+def _of_torchvision(about: str, sizes: Sizes, source: _Source) -> DatasetSpec:
+    read = partial(_torchvision, source, sizes.n_classes)
+    return DatasetSpec(name=source.name, about=about, sizes=sizes, read=read, needs_root=True)
+
+
+DATASETS: dict[str, DatasetSpec] = {
+    spec.name: spec
+    for spec in (
+        DatasetSpec(
+            name="digits",
+            about="scikit-learn's 8x8 digits, standardised over all pixels",
+            sizes=Sizes((1, 8, 8), 1_400, 397, 10),
+            read=_digits,
+        ),
+        DatasetSpec(
+            name="mnist1d",
+            about="MNIST-1D, generated with seed 42",
+            sizes=Sizes((40,), 4_000, 1_000, 10),
+            read=_mnist1d,
+        ),
+        _of_torchvision(
+            "MNIST padded to 32x32, normalised by its constants",
+            Sizes((1, 32, 32), 60_000, 10_000, 10),
+            _Source("mnist", "MNIST", f"MNIST/{_IDX}", *_MNIST),
+        ),
+        _of_torchvision(
+            "Fashion-MNIST padded to 32x32, normalised by MNIST's constants",
+            Sizes((1, 32, 32), 60_000, 10_000, 10),
+            _Source("fashion_mnist", "FashionMNIST", f"FashionMNIST/{_IDX}", *_MNIST),
+        ),
+        _of_torchvision(
+            "CIFAR-10, normalised by CIFAR-100's constants",
+            Sizes((3, 32, 32), 50_000, 10_000, 10),
+            _Source("cifar10", "CIFAR10", _BATCHES, *_CIFAR100),
+        ),
+        _of_torchvision(
+            "CIFAR-100, normalised by its constants",
+            Sizes((3, 32, 32), 50_000, 10_000, 100),
+            _Source("cifar100", "CIFAR100", "cifar-100-python/{train,test,meta}", *_CIFAR100),
+        ),
+        _of_torchvision(
+            "SVHN, normalised by its constants",
+            Sizes((3, 32, 32), 73_257, 26_032, 10),
+            _Source("svhn", "SVHN", "{train,test}_32x32.mat", *_SVHN),
+        ),
+    )
+}
+"""The data sets with a name of their own, each declared once."""
+
+
+def known() -> list[str]:
+    """Return the names of all data sets, and the forms of those that name a folder or another set."""
+    return [*DATASETS, "folder:<path>", "shuffled:<name>"]
+
+
+def sizes_of(name: str) -> Sizes | None:
+    """Return the sizes of a data set; None where they are known only once it is read (`folder:<path>`)."""
+    spec = DATASETS.get(name.removeprefix("shuffled:"))
+    return spec.sizes if spec else None
+
+
+def needs_root(name: str) -> bool:
+    """Whether a data set is read from a torchvision data root."""
+    spec = DATASETS.get(name)
+    return spec is not None and spec.needs_root

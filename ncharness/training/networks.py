@@ -9,13 +9,14 @@ the initial weights of the stem and of their common blocks.
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from ncharness.training.config import ARCHS
 from ncharness.training.torchvision_names import check_classifier
 
 CIFAR_FAMILIES = ("resnet", "resnext", "wide_resnet", "vgg", "densenet")
@@ -41,18 +42,11 @@ def build(arch: str, *, depth: int, width: int, in_shape: Sequence[int], n_class
         raise ValueError("in_shape: expected the sizes of one sample, such as (1, 8, 8), got ()")
     for size in shape:
         _check_count("in_shape", size)
-    if arch not in ARCHS:
+    if arch not in ARCHITECTURES:
         return _classifier(arch, depth, width, shape, n_classes)
     for name, value in (("depth", depth), ("width", width), ("n_classes", n_classes)):
         _check_count(name, value)
-    if arch == "mlp":
-        return _mlp(depth, width, shape, n_classes)
-    if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
-        raise ValueError(
-            f"in_shape: {arch} expected (channels, height, width) with height and width divisible by 4, "
-            f"because its stem halves the image twice, got {shape}"
-        )
-    return _conv(arch, depth, width, shape, n_classes)
+    return ARCHITECTURES[arch].builder(depth, width, shape, n_classes)
 
 
 def capture_points(arch: str, *, depth: int, points: Sequence[str] = ("paper",)) -> list[str]:
@@ -63,7 +57,7 @@ def capture_points(arch: str, *, depth: int, points: Sequence[str] = ("paper",))
     """
     _check_arch(arch)
     _check_count("depth", depth)
-    paper = "out" if arch == "convres" else "pre_bn"
+    paper = ARCHITECTURES[arch].paper_point
     wanted = {paper if point == "paper" else point for point in points}
     if isinstance(points, str) or not wanted or wanted - {"pre_bn", "out"}:
         raise ValueError(f"points: expected some of paper, pre_bn, out, got {points!r}")
@@ -81,7 +75,7 @@ def measured_layers(model: nn.Module, arch: str, *, depth: int, points: Sequence
     - DenseNet: every dense block, and the last batch norm, before its ReLU and pooling, which are no modules;
     - any other: its top-level modules, those of a sequence one by one, but dropout, flattening and the logits.
     """
-    if arch in ARCHS:
+    if arch in ARCHITECTURES:
         return {name: name for name in capture_points(arch, depth=depth, points=points)}
     if isinstance(points, str) or not points or set(points) - {"paper", "out"}:
         raise ValueError(f"points: expected paper or out for {arch}, which has no other, got {points!r}")
@@ -145,7 +139,7 @@ def _fit_to_small_images(model: Any, name: str, n_classes: int, in_channels: int
 
 
 def _classifier(arch: str, depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.Module:
-    check_classifier(arch, argument="arch", instead=f"{', '.join(ARCHS)} or ")
+    check_classifier(arch, argument="arch", instead=f"{', '.join(ARCHITECTURES)} or ")
     for name, value in (("depth", depth), ("width", width)):
         if value != 0:
             raise ValueError(f"{name}: expected 0 for {arch}, whose layers are its own, got {value!r}")
@@ -222,7 +216,12 @@ def _mlp(depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.S
     return _network({"flatten": nn.Flatten()}, blocks, {"head": nn.Linear(width, n_classes)})
 
 
-def _conv(arch: str, depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
+def _conv(depth: int, width: int, shape: tuple[int, ...], n_classes: int, *, residual: bool = False) -> nn.Sequential:
+    if len(shape) != 3 or shape[1] % 4 or shape[2] % 4:
+        raise ValueError(
+            f"in_shape: {'convres' if residual else 'conv'} expected (channels, height, width) with height and width "
+            f"divisible by 4, because its stem halves the image twice, got {shape}"
+        )
     channels, height, breadth = shape
     stem = nn.Sequential(
         nn.Conv2d(channels, width, kernel_size=2, stride=2),
@@ -232,7 +231,7 @@ def _conv(arch: str, depth: int, width: int, shape: tuple[int, ...], n_classes: 
         nn.ReLU(),
     )
     blocks: list[nn.Module]
-    if arch == "convres":
+    if residual:
         blocks = [ResidualBlock(width) for _ in range(depth)]
     else:
         blocks = [
@@ -262,10 +261,77 @@ def _block_names(depth: int) -> list[str]:
 
 
 def _check_arch(arch: str) -> None:
-    if arch not in ARCHS:
-        raise ValueError(f"arch: expected one of {', '.join(ARCHS)}, got {arch!r}")
+    if arch not in ARCHITECTURES:
+        raise ValueError(f"arch: expected one of {', '.join(ARCHITECTURES)}, got {arch!r}")
 
 
 def _check_count(name: str, value: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name}: expected integers of at least 1, got {value!r}")
+
+
+def _mlp_flops(depth: int, width: int, shape: Sequence[int], n_classes: int) -> int:
+    return 2 * width * (math.prod(shape) + (depth - 1) * width + n_classes)
+
+
+def _conv_flops(depth: int, width: int, shape: Sequence[int], n_classes: int, *, convolutions: int) -> int:
+    channels, height, breadth = shape
+    pixels = (height // 4) * (breadth // 4)  # of every block
+    stem = 4 * pixels * (4 * width * channels) + pixels * (4 * width * width)  # 2x2 kernels on both maps
+    blocks = depth * convolutions * pixels * (9 * width * width)
+    return 2 * (stem + blocks + width * pixels * n_classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchSpec:
+    """An architecture of depth L and width H: all that building, measuring, planning and help texts know of it.
+
+    Attributes:
+        name: Value of `RunConfig.arch`.
+        about: Description for help texts.
+        builder: Function from depth, width, shape of a sample and number of classes to a network whose counted blocks
+            are the children `block01`, `block02`, ..., each with the children `pre_bn` and `out`.
+        paper_point: Capture point that the reference code of arXiv:2202.09028 records, `pre_bn` or `out`.
+        forward_flops: Function of the same arguments: floating-point operations of a forward pass of one sample.
+        layer_products: Function from the width to the multiplications of one block for one sample, roughly, for
+            estimates of time.
+    """
+
+    name: str
+    about: str
+    builder: Callable[[int, int, tuple[int, ...], int], nn.Module]
+    paper_point: Literal["pre_bn", "out"]
+    forward_flops: Callable[[int, int, Sequence[int], int], int]
+    layer_products: Callable[[int], float]
+
+
+ARCHITECTURES: dict[str, ArchSpec] = {
+    spec.name: spec
+    for spec in (
+        ArchSpec(
+            name="mlp",
+            about="L fully connected layers of H units",
+            builder=_mlp,
+            paper_point="pre_bn",
+            forward_flops=_mlp_flops,
+            layer_products=lambda width: width**2,
+        ),
+        ArchSpec(
+            name="conv",
+            about="L convolutions of H channels behind a stem",
+            builder=_conv,
+            paper_point="pre_bn",
+            forward_flops=partial(_conv_flops, convolutions=1),
+            layer_products=lambda width: width**2 * (9 * 64),
+        ),
+        ArchSpec(
+            name="convres",
+            about="the same of residual blocks",
+            builder=partial(_conv, residual=True),
+            paper_point="out",
+            forward_flops=partial(_conv_flops, convolutions=2),
+            layer_products=lambda width: width**2 * (9 * 64),
+        ),
+    )
+}
+"""The architectures with a depth and a width, each declared once. Any other name is a classifier of torchvision."""

@@ -1,12 +1,23 @@
 """The configuration of a run: identity, derived seeds, schedule."""
 
+import dataclasses
 import json
+import math
+import re
 import subprocess
 import sys
+from collections import OrderedDict
+from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from ncharness.training.config import SCHEDULES, RunConfig, grid
+from ncharness.training.cost import flops, forward_flops, training_seconds
+from ncharness.training.datasets import DATASETS, DatasetSpec, Parts, Sizes, load
+from ncharness.training.loop import train
+from ncharness.training.networks import ARCHITECTURES, ArchSpec
 
 
 def test_key_covers_every_field() -> None:
@@ -241,3 +252,109 @@ def test_without_torchvision_its_classifiers_are_refused_and_the_papers_networks
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "which is not installed (pip install 'ncharness[claims]'), got 'resnet18'" in done.stdout
+
+
+KEYS = {
+    "ace1bd5db5": {},
+    "56ccd62a27": {"depth": 4, "seed": 1000, "noise": 0.5},
+    "4da4d36e48": {"data": "mnist1d", "noise": 0.25, "seed": 1000, "n_train": 2000, "width": 200, "epochs": 100},
+    "78deec127a": {"arch": "conv", "width": 16, "epochs": 60},
+    "99c29b9ce7": {"arch": "convres", "width": 16, "n_train": 1400, "seed": 1003},
+    "0590dc5179": {"arch": "resnet18", "data": "cifar10"},
+    "21124cdcc3": {"metrics": ("nc1", "etf_distance")},
+    "3d3c0f7a18": {
+        "augment": "code",
+        "precision": "bf16",
+        "compiled": True,
+        "arch": "conv",
+        "width": 400,
+        "data": "cifar10",
+        "epochs": 500,
+        "schedule": "readme",
+    },
+    "b97f27f835": {"part": "first", "split": 1002, "n_train": 1000, "width": 20},
+    "a832b965d0": {"part": "both", "split": 1002, "noise": 0.3, "depth": 2, "weight_decay": 0.005},
+    "71b39d1d82": {"points": ("pre_bn", "out"), "measurements": 20, "lr": 0, "momentum": 0},
+    "82d39e133c": {"data": "folder:/images", "noise_kind": "reference", "noise": 1},
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_keys_are_those_of_the_stores_that_people_have(key: str) -> None:
+    assert RunConfig(**KEYS[key]).key() == key
+
+
+def test_every_field_has_a_help_text_and_every_choice_is_accepted() -> None:
+    for one in dataclasses.fields(RunConfig):
+        assert len(RunConfig.about(one.name)) > 3, one.name
+        for choice in one.metadata["choices"]:
+            changes = {"part": "both"} if one.name == "noise_kind" and choice == "exact" else {}
+            assert getattr(RunConfig(**{one.name: choice}, **changes), one.name) == choice
+            assert str(choice) in RunConfig.about(one.name), one.name
+
+
+def test_the_help_lists_what_there_is() -> None:
+    assert set(ARCHITECTURES) <= set(re.findall(r"\w+", RunConfig.about("arch")))
+    assert all(name in RunConfig.about("data") for name in (*DATASETS, "folder:<path>", "shuffled:<name>"))
+
+
+def test_a_contributor_adds_an_architecture_with_one_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/contributing/add-an-architecture.md promises: accepted, built, measured, counted and listed."""
+
+    def build(depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.Module:
+        blocks = {
+            f"block{i:02d}": nn.Sequential(
+                OrderedDict(pre_bn=nn.Linear(math.prod(shape) if i == 1 else width, width), out=nn.Tanh())
+            )
+            for i in range(1, depth + 1)
+        }
+        return nn.Sequential(OrderedDict(flatten=nn.Flatten(), **blocks, head=nn.Linear(width, n_classes)))
+
+    spec = ArchSpec(
+        name="tanh",
+        about="L fully connected layers of H units with tanh",
+        builder=build,
+        paper_point="out",
+        forward_flops=lambda depth, *_: 7 * depth,
+        layer_products=lambda width: width**2,
+    )
+    with pytest.raises(
+        ValueError, match="arch: expected mlp, conv, convres or a classifier of torchvision, got 'tanh'"
+    ):
+        RunConfig(arch="tanh")
+    with pytest.raises(ValueError, match=r"^arch: expected one of mlp, conv, convres, got 'tanh'"):
+        forward_flops("tanh", depth=2, width=4, in_shape=(1, 8, 8), n_classes=10)
+    monkeypatch.setitem(ARCHITECTURES, "tanh", spec)
+    config = RunConfig(arch="tanh", depth=2, width=4, n_train=100, epochs=1, measurements=2)
+    assert config.name() == "tanh-L02-H4-digits-p0.00-s0"
+    counted = flops(config)
+    assert counted is not None
+    assert counted.training == 3 * 14 * 100
+    assert training_seconds(config) > 0
+    *_, last = train(config, load("digits", n_train=100))
+    assert {row.layer for row in last.rows} == {"block01.out", "block02.out", "network"}
+    assert "tanh" in RunConfig.about("arch")
+
+
+def test_a_contributor_adds_a_data_set_with_one_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What docs/contributing/add-a-data-set.md promises: accepted, loaded, trained on, counted and listed."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(60, 5, generator=generator), torch.arange(60) % 3
+
+    def read(root: Path | None, download: bool) -> Parts:
+        assert (root, download) == (None, False)
+        return Parts(x, y, x[:9], y[:9], 3, lambda stored: stored.float())
+
+    spec = DatasetSpec(name="blobs", about="three blobs", sizes=Sizes((5,), 60, 9, 3), read=read)
+    with pytest.raises(ValueError, match="got 'blobs'"):
+        load("blobs")
+    monkeypatch.delenv("NCHARNESS_DATA", raising=False)
+    monkeypatch.setitem(DATASETS, "blobs", spec)
+    config = RunConfig(data="blobs", depth=2, width=4, epochs=1, measurements=2, noise=0.1)
+    *_, last = train(config, load("blobs", noise=0.1))
+    assert {row.split for row in last.rows} == {"train", "test"}
+    counted, shuffled = flops(config), load("shuffled:blobs")
+    assert counted is not None
+    assert counted.training > 0
+    assert (shuffled.train_y != load("blobs").train_y).any()
+    assert "blobs" in RunConfig.about("data")

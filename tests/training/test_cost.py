@@ -98,15 +98,18 @@ def test_without_n_train_an_estimate_is_of_all_there_is() -> None:
 def test_the_sizes_are_those_of_the_sets(name: str) -> None:
     pytest.importorskip({"digits": "sklearn", "mnist1d": "mnist1d"}[name])
     found = datasets.load(name)
-    assert datasets.SIZES[name] == (
+    assert datasets.DATASETS[name].sizes == (
         tuple(found.train_x.shape[1:]),
         len(found.train_y),
         len(found.test_y),
         found.n_classes,
     )
-    assert math.prod(datasets.SIZES[name].shape) == found.train_x[0].numel()
+    assert math.prod(datasets.DATASETS[name].sizes.shape) == found.train_x[0].numel()
 
 
 def test_every_named_set_has_sizes() -> None:
-    assert set(datasets.SIZES) == {"digits", "mnist1d", *datasets.NEED_ROOT}
-    assert {datasets.SIZES[name].n_classes for name in datasets.NEED_ROOT} == {10, 100}
+    assert {name for name in datasets.DATASETS if not datasets.needs_root(name)} == {"digits", "mnist1d"}
+    assert {datasets.DATASETS[name].sizes.n_classes for name in datasets.DATASETS if datasets.needs_root(name)} == {
+        10,
+        100,
+    }

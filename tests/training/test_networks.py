@@ -44,7 +44,7 @@ def captured(model, names, x):
     return result, seen
 
 
-@pytest.fixture(params=networks.ARCHS)
+@pytest.fixture(params=[*networks.ARCHITECTURES])
 def arch(request):
     return request.param
 
