@@ -26,14 +26,26 @@ from ncharness.kernels.arguments import Array, as_features, as_labels, check_mea
 
 
 class Backend(NamedTuple):
-    """Which implementation serves a device: `cpu`, `cuda` (both native) or `torch` (the reference), and why."""
+    """Implementation that serves a device: `cpu`, `cuda` (both native) or `torch` (the reference), and the reason."""
 
     name: str
     reason: str
 
 
 def backend(device: torch.device | str = "cpu") -> Backend:
-    """The implementation behind the ops for tensors of this device; numpy arrays count as the CPU's."""
+    """Return the implementation behind the ops for tensors of a device, and the reason.
+
+    Args:
+        device: Device; numpy arrays count as the CPU's.
+
+    Returns:
+        Name (`cpu`, `cuda` or `torch`) and reason in one sentence.
+
+    Examples:
+        >>> import ncharness as nc
+        >>> nc.backend("meta").name
+        'torch'
+    """
     device = torch.device(device)
     if not cpu.available():
         hint = (

@@ -11,9 +11,17 @@ from torch import Tensor, nn
 
 
 def layer_names(model: nn.Module, layers: Sequence[str]) -> list[str]:
-    """The module names that `layers` selects: names as in `named_modules()`, or globs such as `block*.out`.
+    """Return the module names that `layers` selects.
 
-    Raises ValueError, with the closest names, for one that selects nothing.
+    Args:
+        model: Network.
+        layers: Names as in `named_modules()`, or globs such as `block*.out`.
+
+    Returns:
+        Names in the order of `named_modules()`.
+
+    Raises:
+        ValueError: One that selects nothing; the message has the closest names.
     """
     if isinstance(layers, str):
         raise TypeError(f"layers: expected a sequence of names, got the string {layers!r}")
@@ -33,6 +41,7 @@ def layer_names(model: nn.Module, layers: Sequence[str]) -> list[str]:
 
 @contextmanager
 def hooked(model: nn.Module, names: Sequence[str], seen: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Call `seen` with name and output of each named module, in every forward pass inside the block."""
     modules = dict(model.named_modules())
 
     def hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -53,18 +62,30 @@ def hooked(model: nn.Module, names: Sequence[str], seen: Callable[[str, Tensor],
 
 @contextmanager
 def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Collects the outputs of `layers` (names or globs) of every forward pass inside the `with` block.
+    """Collect the outputs of layers in every forward pass inside the `with` block.
 
-    Yields a dict from name to output, in the order of execution, that each forward pass refreshes. The outputs are
-    detached copies, so a later in-place activation does not change them; a module that runs several times in
-    one pass leaves its last output. The hooks are removed however the block ends.
+    Args:
+        model: Network.
+        layers: Names as in `named_modules()`, or globs such as `block*.out`.
 
-    >>> from torch import nn
-    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
-    >>> with capture(model, ["0"]) as outputs:
-    ...     _ = model(torch.zeros(2, 4))
-    >>> outputs["0"].shape
-    torch.Size([2, 3])
+    Yields:
+        Dictionary from name to output, in the order of execution, refreshed by each forward pass. Outputs are detached
+        copies,
+        so that a later in-place activation does not change them. A module that runs several times in one pass leaves
+        its last
+        output. The hooks are removed however the block ends.
+
+    Raises:
+        ValueError: A name or glob that selects nothing.
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
+        >>> with nc.capture(model, ["0"]) as outputs:
+        ...     _ = model(torch.zeros(2, 4))
+        >>> outputs["0"].shape
+        torch.Size([2, 3])
     """
     outputs: dict[str, Tensor] = {}
 
@@ -78,7 +99,7 @@ def capture(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tenso
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients; afterwards every module is back in the mode it was in."""
+    """Put a network into eval mode without gradients; afterwards every module is back in its mode."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:

@@ -14,11 +14,23 @@ from ncharness.kernels.merging import first_bad_label, merge_stats
 
 @dataclass(eq=False)
 class ClassStats:
-    """Per-class statistics in float64, on the device of the features.
+    """Count, mean and scatter of each class, in float64 on the device of the features.
 
-    count (C,) int64. mean (C, d), NaN for an empty class. scatter (C,) is sum ||x - mean||^2 over the rows of the
-    class: 0 for a class of one row or none. A NaN or infinite feature makes the mean and scatter of its class NaN
-    or infinite, and `class_stats` warns of it.
+    Attributes:
+        count: Number of rows (C,) int64.
+        mean: Class means (C, d); NaN for an empty class.
+        scatter: (C,) sum ||x - mean||^2 over the rows of the class; 0 for a class of one row or none.
+
+    A NaN or infinite feature makes the mean and the scatter of its class NaN or infinite. `class_stats` warns of it.
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> features = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> stats = nc.class_stats(features, labels, 2)
+        >>> stats.count.tolist(), stats.mean.tolist(), stats.scatter.tolist()
+        ([2, 2], [[1.0, 0.0], [1.0, 4.0]], [2.0, 2.0])
     """
 
     count: Tensor
@@ -27,7 +39,27 @@ class ClassStats:
 
     @classmethod
     def empty(cls, n_classes: int, n_features: int, *, device: torch.device | str = "cpu") -> "ClassStats":
-        """Statistics of no rows at all, to be updated batch by batch."""
+        """Return statistics of no rows, to be updated batch by batch.
+
+        Args:
+            n_classes: Number of classes.
+            n_features: Number of columns.
+            device: Device of the tensors.
+
+        Returns:
+            Statistics with count 0, mean NaN and scatter 0.
+
+        Raises:
+            TypeError: A number that is no integer.
+            ValueError: A number below 1.
+
+        Examples:
+            >>> import torch
+            >>> import ncharness as nc
+            >>> stats = nc.ClassStats.empty(2, 3)
+            >>> stats.count.tolist(), tuple(stats.mean.shape)
+            ([0, 0], (2, 3))
+        """
         check_n_classes(n_classes)
         if not isinstance(n_features, int) or isinstance(n_features, bool):
             raise TypeError(f"n_features: expected an integer, got {type(n_features).__name__}")
@@ -41,29 +73,77 @@ class ClassStats:
 
     @property
     def n_classes(self) -> int:
+        """Number C of classes, empty ones included."""
         return self.mean.shape[0]
 
     @property
     def n_features(self) -> int:
+        """Number d of features."""
         return self.mean.shape[1]
 
     @property
     def variance(self) -> Tensor:
-        """(C,) E ||x - mean||^2 with 1/n, the trace of the class covariance; NaN for an empty class."""
+        """Variance (C,) E ||x - mean||^2 with 1/n, the trace of the class covariance; NaN for an empty class."""
         return self.scatter / self.count
 
     def update(self, features: Array, labels: Array) -> "ClassStats":
-        """Adds a batch: features (n, d), labels (n,), in one read; returns itself.
+        """Add a batch of rows in one read.
 
-        Any split into batches gives the same up to rounding. Raises as `class_stats` does, and then nothing was added;
-        but on a CUDA device a label out of range has spoilt the statistics by the time it is found. Warns as it does.
+        Any split into batches gives the same statistics up to rounding.
+
+        Args:
+            features: Rows (n, d).
+            labels: Integers (n,) in [0, C).
+
+        Returns:
+            The object itself.
+
+        Raises:
+            TypeError: As `class_stats` raises.
+            ValueError: As `class_stats` raises, and then nothing was added. On a CUDA device, however, a label out of
+                range
+                has spoilt the statistics by the time it is found.
+
+        Warns:
+            RuntimeWarning: A class holds NaN or infinite features.
+
+        Examples:
+            >>> import torch
+            >>> import ncharness as nc
+            >>> features = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
+            >>> labels = torch.tensor([0, 0, 1, 1])
+            >>> stats = nc.ClassStats.empty(2, 2)
+            >>> stats.update(features[:3], labels[:3]).update(features[3:], labels[3:]).scatter.tolist()
+            [2.0, 2.0]
         """
         ops.class_update(features, labels, self.count, self.mean, self.scatter)
         check_and_warn(self, labels)
         return self
 
     def merge(self, other: "ClassStats") -> "ClassStats":
-        """Adds the statistics of other rows, in place (Chan, Golub & LeVeque, STAN-CS-79-773); returns itself."""
+        """Add the statistics of other rows, in place.
+
+        Args:
+            other: Statistics with as many classes and features.
+
+        Returns:
+            The object itself.
+
+        Raises:
+            ValueError: Shapes differ.
+
+        References:
+            Chan, Golub & LeVeque, STAN-CS-79-773.
+
+        Examples:
+            >>> import torch
+            >>> import ncharness as nc
+            >>> features = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
+            >>> labels = torch.tensor([0, 0, 1, 1])
+            >>> stats = nc.class_stats(features[:2], labels[:2], 2)
+            >>> stats.merge(nc.class_stats(features[2:], labels[2:], 2)).count.tolist()
+            [2, 2]
+        """
         if self.mean.shape != other.mean.shape:
             raise ValueError(
                 f"other: expected statistics of shape {tuple(self.mean.shape)}, got {tuple(other.mean.shape)}"
@@ -73,14 +153,41 @@ class ClassStats:
 
 
 def class_stats(features: Array, labels: Array, n_classes: int) -> ClassStats:
-    """Count, mean and within-class scatter of each class, by one read of the matrix.
+    """Compute count, mean and within-class scatter of each class by one read of the matrix.
 
-    features (n, d) of a floating dtype, numpy or torch; labels (n,) integers in [0, n_classes). All sums are float64
-    and of differences from a row of the same class, never E[x^2] - E[x]^2, so they hold under any common offset and in
-    the collapsed regime; where that row turns out to be an outlier among more than a thousand, the matrix is read once
-    more. Raises TypeError or ValueError that names the argument; warns (RuntimeWarning) of classes that hold NaN or
-    infinite features. Looking for them and for bad labels waits for a CUDA device once; the ops of
-    `torch.ops.ncharness`, and calls captured in a CUDA graph, do not wait and leave NaN and negative counts behind.
+    All sums are float64 and of differences from a row of the same class, never E[x^2] - E[x]^2. They hold under any
+    common
+    offset and in the collapsed regime. Where that row turns out to be an outlier among more than a thousand rows, the
+    matrix
+    is read once more.
+
+    Args:
+        features: Rows (n, d) of float64, float32, float16 or bfloat16, numpy or torch; any row stride.
+        labels: Integers (n,) in [0, n_classes).
+        n_classes: Number of classes, empty ones included.
+
+    Returns:
+        Statistics in float64 on the device of the features.
+
+    Raises:
+        TypeError: A wrong type or dtype; the message names the argument.
+        ValueError: A wrong shape or device, or a label out of range with its index.
+
+    Warns:
+        RuntimeWarning: A class holds NaN or infinite features.
+
+    The search for bad labels and NaN waits for a CUDA device once. The ops of `torch.ops.ncharness`, and calls captured
+    in a
+    CUDA graph, do not wait: they leave NaN and negative counts behind.
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> features = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> stats = nc.class_stats(features, labels, 2)
+        >>> stats.mean.tolist(), stats.variance.tolist()
+        ([[1.0, 0.0], [1.0, 4.0]], [1.0, 1.0])
     """
     stats = ClassStats(*ops.class_stats(features, labels, n_classes))
     check_and_warn(stats, labels)

@@ -26,36 +26,68 @@ def _checked(ncc_errors: Sequence[float], eps: float) -> list[float]:
 
 
 def effective_depth(ncc_errors: Sequence[float], *, eps: float) -> int | None:
-    """The first layer whose NCC error is at most `eps`, counted from 1; None when no layer qualifies.
+    """Effective depth: the first layer whose NCC error is at most `eps`, counted from 1.
 
-    d = min {i in [L] : err_S(h_i) <= eps} (arXiv:2202.09028 v9). The literature assigns a number to "no such layer"
-    without saying which; here it is None, and whoever needs a number says which one. A NaN error never qualifies.
+    d = min {i in [L] : err_S(h_i) <= eps}. The literature assigns a number to "no such layer" without saying which.
+    Here it is
+    None, and whoever needs a number says which one.
 
-    >>> effective_depth([0.4, 0.08, 0.01], eps=0.1)
-    2
+    Args:
+        ncc_errors: Training NCC error of layers 1 to L. A NaN error never qualifies.
+        eps: Threshold in [0, 1].
+
+    Returns:
+        The layer, or None where no layer qualifies.
+
+    Raises:
+        ValueError: Errors or a threshold outside [0, 1].
+
+    References:
+        arXiv:2202.09028 v9.
+
+    Examples:
+        >>> effective_depth([0.4, 0.08, 0.01], eps=0.1)
+        2
     """
     errors = _checked(ncc_errors, eps)
     return next((index + 1 for index, error in enumerate(errors) if error <= eps), None)
 
 
 def depth_profile(ncc_errors: Sequence[float], *, eps: Iterable[float] = EPS_SWEEP) -> dict[float, int | None]:
-    """The effective depth at each threshold: {eps: depth or None}.
+    """Effective depth at each threshold.
 
-    >>> depth_profile([0.4, 0.08, 0.01])
-    {0.01: 3, 0.02: 3, 0.05: 3, 0.1: 2}
+    Args:
+        ncc_errors: Training NCC error of layers 1 to L.
+        eps: Thresholds.
+
+    Returns:
+        Dictionary from threshold to depth, None where no layer qualifies.
+
+    Examples:
+        >>> depth_profile([0.4, 0.08, 0.01])
+        {0.01: 3, 0.02: 3, 0.05: 3, 0.1: 2}
     """
     return {threshold: effective_depth(ncc_errors, eps=threshold) for threshold in eps}
 
 
 def interpolated_depth(ncc_errors: Sequence[float], *, eps: float) -> float | None:
-    """The effective depth with a fraction: where the line between two layers' errors crosses `eps`.
+    """Effective depth with a fraction: where the line between two layers' errors crosses `eps`.
 
-    With i the effective depth, (i - 1) + (err_{i-1} - eps) / (err_{i-1} - err_i), a number in (i - 1, i]; 1.0 when the
-    first layer qualifies (nothing is known before it); None when no layer does. It is the continuous companion
-    that carries the statistical tests, since integer depths tie. A NaN error before layer i gives i itself.
+    With i the effective depth it is (i - 1) + (err_{i-1} - eps) / (err_{i-1} - err_i), a number in (i - 1, i]. It is
+    the
+    continuous companion that carries the statistical tests, since integer depths tie.
 
-    >>> interpolated_depth([0.4, 0.2, 0.0], eps=0.1)
-    2.5
+    Args:
+        ncc_errors: Training NCC error of layers 1 to L. A NaN error before layer i gives i itself.
+        eps: Threshold in [0, 1].
+
+    Returns:
+        The depth in layers; 1.0 where the first layer qualifies, as nothing is known before it; None where no layer
+        does.
+
+    Examples:
+        >>> interpolated_depth([0.4, 0.2, 0.0], eps=0.1)
+        2.5
     """
     errors = _checked(ncc_errors, eps)
     depth = effective_depth(errors, eps=eps)
@@ -69,20 +101,33 @@ def interpolated_depth(ncc_errors: Sequence[float], *, eps: float) -> float | No
 
 
 def is_monotone(ncc_errors: Sequence[float]) -> bool:
-    """Whether no layer's NCC error exceeds that of the layer before it. Published curves are not always so."""
+    """Whether no layer's NCC error exceeds that of the layer before it; published curves do not always comply."""
     errors = _checked(ncc_errors, 0.0)
     return all(later <= earlier for earlier, later in itertools.pairwise(errors))
 
 
 def log_linearity(measures: Sequence[float]) -> float:
-    """Pearson's correlation of the layers' indices with the logarithm of a measure of theirs, in [-1, 1].
+    """Correlation of the layer index with the logarithm of a measure of the layers.
 
-    -1 where it falls by one factor from layer to layer: the law of data separation, for `fuzziness` of a trained
-    network (He & Su, arXiv:2210.17020). NaN where all are equal or one is not a positive number; ValueError for fewer
-    than two layers.
+    Pearson's correlation. It is -1 where the measure falls by one factor from layer to layer: the law of data
+    separation, for
+    `fuzziness` of a trained network.
 
-    >>> log_linearity([8.0, 4.0, 2.0, 1.0])
-    -1.0
+    Args:
+        measures: A positive number for each layer.
+
+    Returns:
+        A number in [-1, 1]. NaN where all are equal or one is not a positive number.
+
+    Raises:
+        ValueError: Fewer than two layers.
+
+    References:
+        He & Su (arXiv:2210.17020).
+
+    Examples:
+        >>> log_linearity([8.0, 4.0, 2.0, 1.0])
+        -1.0
     """
     values = [float(value) for value in measures]
     if len(values) < 2:

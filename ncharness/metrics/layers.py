@@ -29,13 +29,30 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class LayerReport:
-    """What `measure_layers` found, by layer in the order of execution.
+    """Result of `measure_layers`: dictionaries by layer, in the order of execution.
 
-    `predicted` (n,) is the argmax of the network's own output for each training sample, in the order of the batches;
-    `held_out_...` are None without held-out batches. The held-out NCC error uses the training set's class means, the
-    held-out CDNV and statistics only the held-out samples.
-    `metrics` and `held_out_metrics` are what was asked for, by metric and then by layer, `network` what is of the
-    network as a whole. `gram` and `directional`, as in `ClassMeasure`, are empty unless a metric needed them.
+    Attributes:
+        stats: Class statistics of the training samples.
+        ncc_error: Share of training samples whose nearest class centre is not that of their label.
+        predicted: Argmax (n,) of the network's own output for each training sample, in the order of the batches.
+        held_out_stats: Class statistics of the held-out samples alone; None without held-out batches, as all that
+            follows.
+        held_out_ncc_error: NCC error of held-out samples about the training set's class means.
+        held_out_predicted: Argmax of the network's output for held-out samples.
+        metrics: Metrics that were asked for, by metric and then by layer.
+        held_out_metrics: Metrics of held-out samples, by metric and then by layer.
+        network: Metrics of the network as a whole.
+        gram: Gram of each layer, as in `ClassMeasure`; empty unless a metric needed it.
+        directional: Directional variances of each layer; empty unless a metric needed them.
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 2))
+        >>> batches = [(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]]), torch.tensor([0, 0, 1, 1]))]
+        >>> report = nc.measure_layers(model, batches, layers=["0"], n_classes=2)
+        >>> report.layers, report.cdnv, report.effective_depth(eps=0.05)
+        (['0'], {'0': 0.0625}, 1)
     """
 
     stats: dict[str, ClassStats]
@@ -52,20 +69,28 @@ class LayerReport:
 
     @property
     def layers(self) -> list[str]:
+        """Names of the layers, in the order of execution."""
         return list(self.stats)
 
     @property
     def cdnv(self) -> dict[str, float]:
-        """The class-distance normalised variance of each layer on the training batches."""
+        """Class-distance normalised variance of each layer on the training batches."""
         return _cdnv(self.stats)
 
     @property
     def held_out_cdnv(self) -> dict[str, float] | None:
-        """That of each layer on the held-out batches; None without them."""
+        """Class-distance normalised variance of each layer on the held-out batches; None without them."""
         return None if self.held_out_stats is None else _cdnv(self.held_out_stats)
 
     def effective_depth(self, *, eps: float) -> int | None:
-        """The first of the layers, counted from 1, whose training NCC error is at most `eps`; None if none is."""
+        """Effective depth: the first of the layers whose training NCC error is at most `eps`.
+
+        Args:
+            eps: Threshold in [0, 1].
+
+        Returns:
+            The layer, counted from 1, or None where no layer qualifies.
+        """
         return effective_depth(list(self.ncc_error.values()), eps=eps)
 
 
@@ -79,19 +104,51 @@ def measure_layers(
     metrics: Sequence[Metric] = (),
     classifier: str | None = None,
 ) -> LayerReport:
-    """NCC error, class statistics and any metrics of several layers over a data set, in two forward sweeps.
+    """Measure NCC error, class statistics and metrics of several layers in two forward sweeps.
 
-    `batches` yields pairs of tensors (inputs, labels) and is iterated twice: a list or a DataLoader that does not
-    shuffle or augment. Other labels or another order the second time are an error; other inputs for the same labels,
-    as augmentation gives them, are not noticed. Features are flattened to (n, d) and measured
-    inside the forward pass, so that one layer's activations are alive at a time. Measured in eval mode without
-    gradients; every module's mode is restored. The statistics are those of `class_stats`.
+    Features are flattened to (n, d) and measured inside the forward pass, so that one layer's activations are alive at
+    a time.
+    The network is in eval mode without gradients, and every module's mode is restored.
 
-    `metrics` are names (`registry.METRICS`) or functions of one's own of (features, labels, stats): the features (n, d)
-    and labels (n,) of a batch, in the second sweep, with the statistics of the whole training set. A function returns a
-    number per row, or their mean; the metric, under the function's name, is the mean over all rows, of the training
-    batches and of the held-out ones. Metrics of the classifier take the weight of the module that `classifier` names,
-    else that of the last `nn.Linear` with `n_classes` outputs.
+    Args:
+        model: Network, whose output is (n, n_classes).
+        batches: Pairs of tensors (inputs, labels), iterated twice: a list, or a DataLoader that neither shuffles nor
+            augments.
+            Other labels or another order the second time are an error. Other inputs for the same labels, as
+            augmentation
+            gives them, are not noticed.
+        layers: Names as in `named_modules()`, or globs such as `block*.out`.
+        n_classes: Number of classes.
+        held_out: Batches of held-out samples.
+        metrics: Names of metrics, or functions of one's own of (features, labels, stats): the features (n, d) and
+            labels (n,)
+            of a batch in the second sweep, with the statistics of the whole training set. A function returns a number
+            per
+            row, or their mean. The metric, under the function's name, is the mean over all rows, of the training
+            batches
+            and of the held-out ones.
+        classifier: Name of the module whose weight is the classifier's; by default the last `nn.Linear` with
+            `n_classes`
+            outputs.
+
+    Returns:
+        The report. Its statistics are those of `class_stats`.
+
+    Raises:
+        TypeError: Batches or metrics of another kind.
+        ValueError: Unknown layers or metrics, batches that differ between the sweeps, or outputs of another shape.
+
+    References:
+        arXiv:2202.09028; for each metric, its function.
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(2, 2))
+        >>> batches = [(torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]]), torch.tensor([0, 0, 1, 1]))]
+        >>> report = nc.measure_layers(model, batches, layers=["0"], n_classes=2, metrics=["nc1_trace"])
+        >>> report.ncc_error, report.metrics
+        ({'0': 0.0}, {'nc1_trace': {'0': 0.25}})
     """
     names, wanted = layer_names(model, layers), Wanted.of(metrics)
     check_n_classes(n_classes)

@@ -31,11 +31,31 @@ from ncharness.metrics.linalg import (
 
 
 def etf_distance(of: ClassStats | Array, *, centre: Centre = "classes") -> Tensor:
-    """||M M^T / ||M M^T||_F - P / sqrt(C - 1)||_F, P = I - 11^T/C: the distance to a simplex ETF, in [0, 2].
+    """Distance of class means to a simplex equiangular tight frame (ETF).
 
-    Zhu et al. (arXiv:2105.02375), Kothapalli et al. (arXiv:2206.04041, eq. 7), `simplex_etf_error`. An orthogonal frame
-    that is not centred is at sqrt(2 - 2 sqrt((C - 1) / C)), as little as .10 for C = 100, and where d < C - 1 nothing
-    is nearer than `etf_distance_floor`.
+    ||M M^T / ||M M^T||_F - P / sqrt(C - 1)||_F with P = I - 11^T/C. An orthogonal frame that is not centred is at
+    sqrt(2 - 2 sqrt((C - 1) / C)), as little as .10 for C = 100. Where d < C - 1, nothing is nearer than
+    `etf_distance_floor`.
+
+    Args:
+        of: Class statistics, or the rows (C, d) themselves, such as a classifier's weight.
+        centre: Point taken off the rows: their mean (`classes`), the mean of the samples (`samples`), or nothing
+            (`none`).
+
+    Returns:
+        Scalar float64 in [0, 2].
+
+    References:
+        Zhu et al. (arXiv:2105.02375); Kothapalli et al. (arXiv:2206.04041, eq. 7).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> triangle = torch.tensor([[1.0, 0.0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]])  # a simplex ETF
+        >>> round(float(nc.etf_distance(triangle)), 6)
+        0.0
+        >>> round(float(nc.etf_distance(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]]))), 3)
+        0.46
     """
     rows = centred(of, centre)
     if not measurable(rows):
@@ -44,9 +64,22 @@ def etf_distance(of: ClassStats | Array, *, centre: Centre = "classes") -> Tenso
 
 
 def etf_distance_floor(n_classes: int, n_features: int) -> float:
-    """The least `etf_distance` of C rows in d dimensions: sqrt(2 - 2 sqrt(d / (C - 1))), 0 from d = C - 1 on.
+    """Least `etf_distance` of C rows in d dimensions: sqrt(2 - 2 sqrt(d / (C - 1))).
 
     A Gram of rank d and norm 1 has a trace of at most sqrt(d), and the distance falls with the trace.
+
+    Args:
+        n_classes: Number C of rows.
+        n_features: Number d of dimensions.
+
+    Returns:
+        A number in [0, sqrt(2)); 0 from d = C - 1 on.
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> nc.etf_distance_floor(3, 2), round(nc.etf_distance_floor(5, 1), 3)
+        (0.0, 1.0)
     """
     if n_classes < 2 or n_features < 1:
         raise ValueError(f"n_classes, n_features: expected at least 2 and 1, got {n_classes} and {n_features}")
@@ -54,11 +87,30 @@ def etf_distance_floor(n_classes: int, n_features: int) -> float:
 
 
 def frame_distance(of: ClassStats | Array, *, centre: Centre = "none", unit: bool = False) -> Tensor:
-    """||G G^T / ||G G^T||_F - I / sqrt(C)||_F: the distance to an orthogonal frame, in [0, 2]; not centred.
+    """Distance of class means to an orthogonal frame: ||G G^T / ||G G^T||_F - I / sqrt(C)||_F.
 
-    Tirer & Bruna (arXiv:2202.08087): what bias-free MSE and ReLU features collapse to. With `unit` the rows are first
-    brought to length 1, so that norms may differ: the general orthogonal frame of imbalanced classes (Dang et al.,
-    ICML 2023).
+    Squared error without bias and ReLU features collapse to such a frame.
+
+    Args:
+        of: Class statistics, or the rows (C, d) themselves, such as a classifier's weight.
+        centre: Point taken off the rows: their mean (`classes`), the mean of the samples (`samples`), or nothing
+            (`none`).
+        unit: Whether rows are first brought to length 1, so that norms may differ: the general orthogonal frame of
+            imbalanced classes (Dang et al., ICML 2023).
+
+    Returns:
+        Scalar float64 in [0, 2].
+
+    References:
+        Tirer & Bruna (arXiv:2202.08087).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> float(nc.frame_distance(torch.tensor([[2.0, 0.0], [0.0, 1.0]]), unit=True))
+        0.0
+        >>> round(float(nc.frame_distance(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))), 3)
+        0.534
     """
     rows = centred(of, centre)
     if not measurable(rows):
@@ -75,11 +127,32 @@ def equinorm(
     centre: Centre = "classes",
     spread: Literal["unbiased", "biased", "log"] = "unbiased",
 ) -> Tensor:
-    """How much the norms differ: std_c ||m_c|| / mean_c ||m_c||, 0 where all are equal (Papyan et al. 2020).
+    """Spread of the norms of class means: std_c ||m_c|| / mean_c ||m_c||.
 
-    `unbiased` has 1/(C - 1) in the variance as Papyan's code, `biased` 1/C (Fang et al. 2021). `log` is the mean over
-    pairs of |log ||m_i|| - log ||m_j|||, in [0, inf]; without the absolute value, as published elsewhere, it would
-    depend on the order of the classes.
+    Args:
+        of: Class statistics, or the rows (C, d) themselves, such as a classifier's weight.
+        centre: Point taken off the rows: their mean (`classes`), the mean of the samples (`samples`), or nothing
+            (`none`).
+        spread: Variance with 1/(C - 1) (`unbiased`, as Papyan's code) or 1/C (`biased`, Fang et al. 2021); or the mean
+            over
+            pairs of |log ||m_i|| - log ||m_j||| (`log`), in [0, inf]. Without the absolute value, as published
+            elsewhere,
+            `log` would depend on the order of the classes.
+
+    Returns:
+        Scalar float64; 0 where all norms are equal.
+
+    References:
+        Papyan, Han & Donoho 2020 (arXiv:2008.08186).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> triangle = torch.tensor([[1.0, 0.0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]])  # a simplex ETF
+        >>> round(float(nc.equinorm(triangle)), 6)
+        0.0
+        >>> float(nc.equinorm(torch.tensor([[1.0], [3.0]]), centre="none", spread="biased"))  # 1 / 2
+        0.5
     """
     check_choice("spread", spread, ("unbiased", "biased", "log"))
     rows = centred(of, centre)
@@ -97,11 +170,32 @@ def equiangularity(
     centre: Centre = "classes",
     over: Literal["absolute", "std", "signed", "max"] = "absolute",
 ) -> Tensor:
-    """How far angles are from those of a simplex ETF: the mean over pairs of |cos(m_i, m_j) + 1 / (C - 1)|, in [0, 2].
+    """Distance of angles between class means from those of a simplex ETF.
 
-    Papyan et al. (2020), Parker et al. (arXiv:2308.02760), Fang et al. (2021). `std` is the standard deviation of the
-    cosines (1/pairs), `max` that of the closest pair, and `signed` the mean without the absolute value, which is 0 for
-    *any* equal norms that sum to zero. NaN where a row is zero, which has no angle.
+    The mean over pairs of |cos(m_i, m_j) + 1 / (C - 1)|.
+
+    Args:
+        of: Class statistics, or the rows (C, d) themselves, such as a classifier's weight.
+        centre: Point taken off the rows: their mean (`classes`), the mean of the samples (`samples`), or nothing
+            (`none`).
+        over: `absolute`, as above; `std`, the standard deviation of the cosines (1/pairs); `max`, the value of the
+            closest
+            pair; `signed`, the mean without the absolute value, which is 0 for any equal norms that sum to zero.
+
+    Returns:
+        Scalar float64 in [0, 2]. NaN where a row is zero, which has no angle.
+
+    References:
+        Papyan et al. 2020; Parker et al. (arXiv:2308.02760); Fang et al. 2021 (arXiv:2101.12699).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> triangle = torch.tensor([[1.0, 0.0], [-0.5, 3**0.5 / 2], [-0.5, -(3**0.5) / 2]])  # a simplex ETF
+        >>> round(float(nc.equiangularity(triangle)), 6)
+        0.0
+        >>> float(nc.equiangularity(torch.eye(2), centre="none"))  # cosine 0, which should be -1
+        1.0
     """
     check_choice("over", over, ("absolute", "std", "signed", "max"))
     rows = centred(of, centre)
@@ -117,22 +211,59 @@ def equiangularity(
 
 
 def discrimination(of: ClassStats | Array, *, centre: Centre = "none") -> Tensor:
-    """Between-class discrimination D_l = 1 - max_{i != j} cos(mu_i, mu_j), in [0, 2] (Wang et al., arXiv:2311.02960).
+    """Between-class discrimination D_l = 1 - max_{i != j} cos(mu_i, mu_j).
 
-    Of means that are not centred: 1 where the closest pair is orthogonal, 0 where two classes point one way; a shift of
-    all features changes it. NaN where a mean is zero.
+    The means are not centred. The value is 1 where the closest pair is orthogonal, and 0 where two classes point one
+    way. A
+    shift of all features changes it.
+
+    Args:
+        of: Class statistics, or the rows (C, d) themselves, such as a classifier's weight.
+        centre: Point taken off the rows: their mean (`classes`), the mean of the samples (`samples`), or nothing
+            (`none`).
+
+    Returns:
+        Scalar float64 in [0, 2]. NaN where a mean is zero.
+
+    References:
+        Wang et al. (arXiv:2311.02960).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> float(nc.discrimination(torch.eye(3)))
+        1.0
     """
     rows = centred(of, centre)
     return 1 - _cosines(rows).max() if measurable(rows) else undefined(rows)
 
 
 def minority_cosine(weight: Array, minority: Sequence[int], *, floor: float = 1e-4) -> Tensor:
-    """Mean cosine over pairs of the classifier rows of minority classes, in [-1, 1]; the rows as they are.
+    """Mean cosine over pairs of the classifier rows of minority classes.
 
-    Fang et al. (arXiv:2101.12699): -1 / (C - 1) in a simplex ETF, 1 where the minority classes have collapsed onto one
-    another. weight (C, d); `minority` are at least two of its rows. Rows that have shrunk to nothing have no angles:
-    NaN where one of them is shorter than `floor` of the root mean square length of all rows, and then
-    `minority_spread` tells what became of them.
+    -1 / (C - 1) in a simplex ETF, 1 where the minority classes have collapsed onto one another. Rows that have shrunk
+    to
+    nothing have no angles; `minority_spread` then tells what became of them.
+
+    Args:
+        weight: Weight (C, d) of the last layer, as it is.
+        minority: At least two rows of it.
+        floor: Least length of a row, as a share of the root mean square length of all rows.
+
+    Returns:
+        Scalar float64 in [-1, 1]; NaN where a minority row is shorter than the floor.
+
+    Raises:
+        ValueError: Fewer than two rows, or rows that are not there.
+
+    References:
+        Fang et al. (arXiv:2101.12699).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> float(nc.minority_cosine(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 2.0]]), [1, 2]))
+        1.0
     """
     rows, few = _minority(weight, minority)
     if not measurable(rows):
@@ -143,9 +274,26 @@ def minority_cosine(weight: Array, minority: Sequence[int], *, floor: float = 1e
 
 
 def minority_spread(weight: Array, minority: Sequence[int]) -> Tensor:
-    """||W_m - mean(W_m)||_F / ||W||_F, W_m the classifier rows of minority classes, in [0, 1]; arguments as above.
+    """Spread of the classifier rows of minority classes: ||W_m - mean(W_m)||_F / ||W||_F.
 
-    0 where they coincide, whether at a common direction or at nothing, so that it needs no guard as the angle does.
+    It is 0 where the rows coincide, whether at a common direction or at nothing, so that it needs no guard as the angle
+    does.
+
+    Args:
+        weight: Weight (C, d) of the last layer.
+        minority: At least two rows of it.
+
+    Returns:
+        Scalar float64 in [0, 1].
+
+    Raises:
+        ValueError: Fewer than two rows, or rows that are not there.
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> float(nc.minority_spread(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), [1, 2]))
+        0.0
     """
     rows, few = _minority(weight, minority)
     return frobenius(few - few.mean(dim=0)) / frobenius(rows) if measurable(rows) else undefined(rows)

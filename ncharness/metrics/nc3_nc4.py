@@ -21,11 +21,28 @@ def self_duality(
     squared: bool = True,
     centre_weight: bool = False,
 ) -> Tensor:
-    """NC3: ||W / ||W||_F - M / ||M||_F||_F^2, in [0, 4]; weight (C, d) of the last layer, M the centred class means.
+    """NC3, distance of classifier and class means: ||W / ||W||_F - M / ||M||_F||_F^2.
 
-    Papyan, Han & Donoho (2020): squared, W as it is. `squared=False` gives the norm itself, in [0, 2], as later code
-    does; `centre_weight` takes the mean of W's rows off, without which MSE training looks far from dual. Rows of
-    classes without features are left out. NaN with fewer than two classes.
+    Args:
+        weight: Weight W (C, d) of the last layer.
+        of: Class statistics of its inputs, or the class means M (C, d).
+        centre: Point taken off the means, as in `etf_distance`.
+        squared: Whether the norm is squared, in [0, 4] (Papyan et al.). Later code takes the norm itself, in [0, 2].
+        centre_weight: Whether the mean of W's rows is taken off, without which training on squared error looks far from
+            dual.
+
+    Returns:
+        Scalar float64. Rows of classes without features are left out. NaN with fewer than two classes.
+
+    References:
+        Papyan, Han & Donoho 2020 (arXiv:2008.08186).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> means = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+        >>> round(float(nc.self_duality(3 * means, means)), 6), round(float(nc.self_duality(-means, means)), 6)
+        (0.0, 4.0)
     """
     rows, means = _pair(weight, of, centre, centre_weight)
     if not (measurable(rows) and measurable(means)):
@@ -37,10 +54,28 @@ def self_duality(
 def product_duality(
     weight: Array, of: ClassStats | Array, *, centre: Centre = "classes", centre_weight: bool = False
 ) -> Tensor:
-    """NC3 in product form: ||W M^T / ||W M^T||_F - P / sqrt(C - 1)||_F, in [0, 2] (Kothapalli et al., eq. 8).
+    """NC3 in product form: ||W M^T / ||W M^T||_F - P / sqrt(C - 1)||_F.
 
-    Zhu et al. (arXiv:2105.02375) with W as it is, Zhou et al. (arXiv:2203.01238) with `centre_weight`. Neither form of
-    NC3 follows from the other. Rows of classes without features are left out. NaN with fewer than two classes.
+    Neither form of NC3 follows from the other.
+
+    Args:
+        weight: Weight W (C, d) of the last layer, as it is in Zhu et al.
+        of: Class statistics of its inputs, or the class means M (C, d).
+        centre: Point taken off the means, as in `etf_distance`.
+        centre_weight: Whether the mean of W's rows is taken off, as in Zhou et al. (arXiv:2203.01238).
+
+    Returns:
+        Scalar float64 in [0, 2]. Rows of classes without features are left out. NaN with fewer than two classes.
+
+    References:
+        Zhu et al. (arXiv:2105.02375); Kothapalli et al. (arXiv:2206.04041, eq. 8).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> means = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+        >>> round(float(nc.product_duality(2 * means, means)), 6)
+        0.0
     """
     rows, means = _pair(weight, of, centre, centre_weight)
     if not (measurable(rows) and measurable(means)):
@@ -49,7 +84,23 @@ def product_duality(
 
 
 def linear_predictions(features: Array, weight: Array, bias: Array | None = None) -> Tensor:
-    """(n,) int64: argmax_c w_c . x + b_c in float64; without `bias`, none is added."""
+    """Return the labels that a linear classifier gives: the argmax over c of <w_c, x> + b_c, in float64.
+
+    Args:
+        features: Rows (n, d).
+        weight: Weight (C, d).
+        bias: Bias (C,), or None for none.
+
+    Returns:
+        Labels (n,) int64.
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> rows, bias = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([0.0, 2.0])
+        >>> nc.linear_predictions(rows, torch.eye(2), bias).tolist()
+        [1, 1]
+    """
     x, rows = as_features(features), as_rows(weight, "weight")
     if rows.shape[1] != x.shape[1]:
         raise ValueError(f"weight: expected {x.shape[1]} columns as features, got {rows.shape[1]}")
@@ -63,11 +114,31 @@ def linear_predictions(features: Array, weight: Array, bias: Array | None = None
 
 
 def ncc_mismatch(features: Array, predicted: Array, stats: ClassStats) -> Tensor:
-    """NC4: the share of rows that the network labels otherwise than the nearest class centre, in [0, 1].
+    """NC4, share of rows that the network labels otherwise than the nearest class centre.
 
-    Papyan, Han & Donoho (2020). `predicted` (n,) integers are the network's own labels, its bias included, or those of
-    `linear_predictions`; without a bias there, 1 minus this is `clf_ncc_agreement`. Not the NCC error, which
-    is against the labels of the data: the two part ways before training error is 0. A row that is not finite differs.
+    It is not the NCC error, which is against the labels of the data: the two differ before training error is 0.
+
+    Args:
+        features: Rows (n, d).
+        predicted: Labels (n,) that the network gives, its bias included, or those of `linear_predictions`. Without a
+            bias
+            there, 1 minus the result is `clf_ncc_agreement` of other packages.
+        stats: Class statistics of the training set.
+
+    Returns:
+        Scalar float64 in [0, 1]. A row that is not finite differs.
+
+    References:
+        Papyan, Han & Donoho 2020 (arXiv:2008.08186).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> features = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> stats = nc.class_stats(features, labels, 2)
+        >>> float(nc.ncc_mismatch(features, torch.tensor([0, 0, 1, 0]), stats))
+        0.25
     """
     x = as_features(features)
     labels = as_labels(predicted, x)
@@ -75,14 +146,46 @@ def ncc_mismatch(features: Array, predicted: Array, stats: ClassStats) -> Tensor
 
 
 def ncc_agreement(features: Array, predicted: Array, stats: ClassStats) -> Tensor:
-    """NC4 the other way round: 1 - `ncc_mismatch`."""
+    """NC4 as agreement: 1 - `ncc_mismatch`.
+
+    Args:
+        features: Rows (n, d).
+        predicted: Labels (n,) that the network gives.
+        stats: Class statistics of the training set.
+
+    Returns:
+        Scalar float64 in [0, 1].
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> features = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> stats = nc.class_stats(features, labels, 2)
+        >>> float(nc.ncc_agreement(features, torch.tensor([0, 0, 1, 0]), stats))
+        0.75
+    """
     return 1 - ncc_mismatch(features, predicted, stats)
 
 
 def margins(scores: Array, labels: Array) -> Tensor:
-    """(n,) float64: the score of a row's own class less the best of the others; positive where it is classified right.
+    """Margin of each row: the score of its own class less the best of the others.
 
-    scores (n, C) with C of at least 2; labels (n,) integers in [0, C).
+    Args:
+        scores: Outputs (n, C) with C of at least 2.
+        labels: Integers (n,) in [0, C).
+
+    Returns:
+        Margins (n,) float64; positive where the row is classified right.
+
+    Raises:
+        ValueError: Fewer than two classes, or labels out of range.
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> nc.margins(torch.tensor([[3.0, 1.0], [0.0, 2.0]]), torch.tensor([0, 0])).tolist()
+        [2.0, -2.0]
     """
     z = as_features(scores).double()
     if z.shape[1] < 2:
@@ -95,10 +198,27 @@ def margins(scores: Array, labels: Array) -> Tensor:
 def normalised_margin(
     scores: Array, labels: Array, weights: Sequence[Tensor], *, by: Literal["norm", "layers"] = "norm"
 ) -> Tensor:
-    """The least margin over ||theta||_2^L, for a network homogeneous of order L in its weights (arXiv:1906.05890).
+    """Least margin over ||theta||_2^L, for a network homogeneous of order L in its weights.
 
-    Lyu & Li. `weights` are the L layers' weights, ||theta||_2 the norm of all of them together. `by="layers"` divides
-    by the product of the layers' Frobenius norms instead, which is another level: at least L^(L/2) times the first.
+    Args:
+        scores: Outputs (n, C).
+        labels: Integers (n,) in [0, C).
+        weights: Weights of the L layers; ||theta||_2 is the norm of all of them together.
+        by: `norm`, as above; `layers` divides by the product of the layers' Frobenius norms instead, which is at least
+            L^(L/2) times the first.
+
+    Returns:
+        Scalar float64.
+
+    References:
+        Lyu & Li (arXiv:1906.05890).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> weights = [torch.tensor([[3.0]]), torch.tensor([[4.0]])]
+        >>> float(nc.normalised_margin(torch.tensor([[6.0, 1.0]]), torch.tensor([0]), weights))  # 5 / 25
+        0.2
     """
     check_choice("by", by, ("norm", "layers"))
     norms = [float(torch.linalg.vector_norm(weight.detach().double())) for weight in weights]
@@ -109,9 +229,28 @@ def normalised_margin(
 
 
 def unconstrained_margin(features: Array, weight: Array, labels: Array) -> Tensor:
-    """The least margin of W x over (||W||_F^2 + ||H||_F^2) / 2, H all the features (Ji et al., arXiv:2110.02796).
+    """Least margin of W x over (||W||_F^2 + ||H||_F^2) / 2, with H all the features.
 
-    The unconstrained layer-peeled model without bias: at most 1 / ((C - 1) sqrt(n)) for C classes of n rows each.
+    In the unconstrained layer-peeled model without bias it is at most 1 / ((C - 1) sqrt(n)) for C classes of n rows
+    each.
+
+    Args:
+        features: Rows (n, d).
+        weight: Weight (C, d).
+        labels: Integers (n,) in [0, C).
+
+    Returns:
+        Scalar float64.
+
+    References:
+        Ji et al. (arXiv:2110.02796).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> rows = torch.tensor([[1.0], [-1.0]])
+        >>> float(nc.unconstrained_margin(rows, rows, torch.tensor([0, 1])))  # margin 2, norms 2 and 2
+        1.0
     """
     x, rows = as_features(features).double(), as_rows(weight, "weight")
     if rows.shape[1] != x.shape[1]:

@@ -11,21 +11,48 @@ from ncharness.metrics.linalg import Centre, centred, measurable, undefined
 
 
 def stable_rank(matrix: Array, *, centre: bool = False) -> Tensor:
-    """||A||_F^2 / ||A||_2^2, in [1, rank A]; matrix (m, n), such as a weight or features in rows.
+    """Stable rank ||A||_F^2 / ||A||_2^2 of a matrix.
 
-    With `centre` the mean row is taken off, and the value is tr(Sigma) / lambda_max(Sigma) of the features' covariance:
-    the stable rank of the features, not of the matrix Sigma. NaN for a matrix of zeros or one that is not finite.
+    Args:
+        matrix: Matrix (m, n), such as a weight, or features in rows.
+        centre: Whether the mean row is taken off. The value is then tr(Sigma) / lambda_max(Sigma) of the features'
+            covariance:
+            the stable rank of the features, not of the matrix Sigma.
+
+    Returns:
+        Scalar float64 in [1, rank A]. NaN for a matrix of zeros or one that is not finite.
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> float(nc.stable_rank(torch.diag(torch.tensor([2.0, 1.0]))))  # 5 / 4
+        1.25
     """
     values = _singular_values(matrix, centre)
     return values.square().sum() / values[0].square() if len(values) else undefined(values)
 
 
 def numerical_rank(matrix: Array, *, rtol: float | None = None, centre: bool = False) -> Tensor:
-    """The number of singular values above `rtol` times the largest, a float64 scalar; matrix (m, n).
+    """Numerical rank: number of singular values above `rtol` times the largest.
 
-    By default max(m, n) times the rounding unit of the matrix's own type (Feng et al., arXiv:2206.06072, and numpy);
-    1e-3 is what the study of low-rank bias takes for weights (arXiv:2206.05794). With `centre` the mean row is taken
-    off. 0 for a matrix of zeros, NaN for one that is not finite.
+    Args:
+        matrix: Matrix (m, n).
+        rtol: Relative threshold; by default max(m, n) times the rounding unit of the matrix's own type (Feng et al.,
+            and
+            numpy). The study of low-rank bias takes 1e-3 for weights (arXiv:2206.05794).
+        centre: Whether the mean row is taken off.
+
+    Returns:
+        Scalar float64. 0 for a matrix of zeros, NaN for one that is not finite.
+
+    References:
+        Feng et al. (arXiv:2206.06072).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> float(nc.numerical_rank(torch.tensor([[1.0, 1.0], [1.0, 1.0]])))
+        1.0
     """
     values = _singular_values(matrix, centre)
     if not len(values):
@@ -40,12 +67,32 @@ def numerical_rank(matrix: Array, *, rtol: float | None = None, centre: bool = F
 def classification_dimension(
     features: Array, labels: Array, classify: Callable[[Tensor], Tensor], *, keep: float = 0.95
 ) -> int | None:
-    """The least number of principal directions of a layer that keeps `keep` of the accuracy (arXiv:2206.06072).
+    """Least number of principal directions of a layer that keeps most of the accuracy.
 
-    Feng et al., Rank Diminishing. features (n, d); `classify` maps features of the same shape and type to labels (n,):
-    what comes after the layer. Features are projected on their first k principal directions about their mean, for
-    k = 0, 1, ..., as accuracy need not grow with k; so `classify` runs up to min(n, d) + 1 times. None where
-    no k reaches it, which rounding alone can bring about. Takes O(n d min(n, d)) time and no (d, d) matrix.
+    Features are projected on their first k principal directions about their mean, for k = 0, 1, ..., because accuracy
+    need
+    not grow with k. `classify` therefore runs up to min(n, d) + 1 times. It takes O(n d min(n, d)) time and no (d, d)
+    matrix.
+
+    Args:
+        features: Rows (n, d) of a layer.
+        labels: Integers (n,).
+        classify: Function from features of the same shape and type to labels (n,): the rest of the network.
+        keep: Share of the accuracy to keep.
+
+    Returns:
+        The number k. None where no k reaches it, which rounding alone can bring about.
+
+    References:
+        Feng et al., Rank Diminishing (arXiv:2206.06072).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> features = torch.tensor([[1.0, 0.1], [2.0, -0.1], [-1.0, 0.0], [-2.0, 0.0]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> nc.classification_dimension(features, labels, lambda x: (x[:, 0] < 0).long())
+        1
     """
     x = as_features(features)
     y = as_labels(labels, x)
@@ -75,12 +122,30 @@ def classification_dimension(
 def subspace_alignment(
     weight: Array, of: ClassStats | Array, *, centre: Centre = "none", rank: int | None = None
 ) -> Tensor:
-    """The mean cosine of the principal angles between the next layer's weight and the class means, in [0, 1].
+    """Mean cosine of the principal angles between the next layer's weight and the class means.
 
-    Rangamani et al. (ICML 2023): the top `rank` right singular vectors of `weight` (m, d), against the span of the C
-    class means, not centred; rank is C, or C - 1 with centred means, and at most d, unless said. Chance is not 0 but of
+    The top `rank` right singular vectors of the weight are set against the span of the C class means. Chance is not 0
+    but of
     the order of sqrt(C / d): simulate it. Where either matrix has fewer dimensions, the missing angles count as 90
-    degrees. NaN for class means that are not finite.
+    degrees.
+
+    Args:
+        weight: Weight (m, d) of the next layer.
+        of: Class statistics of a layer of d features, or the class means (C, d).
+        centre: Point taken off the means, none by default.
+        rank: Number of directions; by default C, or C - 1 with centred means, and at most d.
+
+    Returns:
+        Scalar float64 in [0, 1]. NaN for class means that are not finite.
+
+    References:
+        Rangamani et al. (ICML 2023).
+
+    Examples:
+        >>> import torch
+        >>> import ncharness as nc
+        >>> float(nc.subspace_alignment(torch.eye(2, 3), torch.eye(2, 3)))
+        1.0
     """
     means, rows = centred(of, centre), as_rows(weight, "weight")
     if rows.shape[1] != means.shape[1]:

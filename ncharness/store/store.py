@@ -34,7 +34,10 @@ _TRAINING = threading.Lock()
 
 
 class Status(NamedTuple):
-    """missing, partial (epoch of epochs), done, or corrupt (result.json is there but cannot be believed)."""
+    """State of a run in the store: missing, partial (epoch of epochs), done, or corrupt.
+
+    A run is corrupt where result.json is there but cannot be believed; `detail` says why.
+    """
 
     state: str
     epoch: int = 0
@@ -42,7 +45,31 @@ class Status(NamedTuple):
 
 
 class Store:
-    """Runs below `root` (default: $NCHARNESS_RUNS, else `runs` in the working directory)."""
+    """Directory of finished and unfinished runs.
+
+    Runs lie below `root`. A run has a directory of its own, named by its key. It is locked while it is trained, resumed
+    from
+    its checkpoint, and checked before it is believed.
+
+    Args:
+        root: Directory; by default $NCHARNESS_RUNS, else `runs` in the working directory. It is created when a run is
+            trained.
+
+    Raises:
+        NotADirectoryError: The path is a file.
+
+    Examples:
+        >>> import tempfile
+        >>> import ncharness as nc
+        >>> config = nc.RunConfig(depth=1, width=4, n_train=20, epochs=1, measurements=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = nc.Store(folder)
+        ...     before = store.status(config).state
+        ...     run = store.train(config)
+        ...     after = store.status(config).state
+        >>> before, after, run.epochs
+        ('missing', 'done', [0, 1])
+    """
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root or os.environ.get("NCHARNESS_RUNS") or "runs")
@@ -51,12 +78,30 @@ class Store:
             raise NotADirectoryError(f"root: expected a directory for the runs ($NCHARNESS_RUNS), got {self.root}")
 
     def path(self, config: Configuration) -> Path:
-        """The directory of a run. Only the key is matched, so a renamed readable part is still found."""
+        """Return the directory of a run.
+
+        Only the key is matched, so that a directory whose readable part was renamed is still found.
+
+        Args:
+            config: Configuration of a training, or a study.
+
+        Returns:
+            The directory, which need not exist.
+        """
         found = sorted(self.root.glob(f"*_{config.key()}"))
         return found[0] if found else self.root / f"{config.name()}_{config.key()}"
 
     def status(self, config: Configuration) -> Status:
-        """What the store holds of a run; reads the whole result, only the header of a checkpoint."""
+        """Return the state of a run.
+
+        It reads the whole result, and only the header of a checkpoint.
+
+        Args:
+            config: Configuration of a training, or a study.
+
+        Returns:
+            State, epoch and detail.
+        """
         path = self.path(config)
         try:
             if self.load(config) is not None:
@@ -72,7 +117,17 @@ class Store:
         return Status("partial", int(header["epoch"]))
 
     def load(self, config: Configuration) -> Run | None:
-        """A finished run, or None; raises CorruptFileError for a result that fails its own checksum."""
+        """Return a finished run, or None.
+
+        Args:
+            config: Configuration of a training, or a study.
+
+        Returns:
+            The run; None where there is no result. A result is read once, and again only if its file is replaced.
+
+        Raises:
+            CorruptFileError: The result fails its own checksum, or belongs to another configuration.
+        """
         file = self.path(config) / "result.json"
         if not file.is_file():
             return None
@@ -82,7 +137,14 @@ class Store:
         return run
 
     def find(self, keys: Iterable[str]) -> list[Run]:
-        """The finished runs with these keys, in their order, without those that are missing or cannot be believed."""
+        """Return the finished runs with these keys, without those that are missing or cannot be believed.
+
+        Args:
+            keys: Keys of configurations.
+
+        Returns:
+            Runs in the order of the keys.
+        """
         found = []
         for key in keys:
             for path in sorted(self.root.glob(f"*_{key}"))[:1]:
@@ -101,7 +163,11 @@ class Store:
         return self._read[file][1]
 
     def runs(self) -> Iterator[tuple[Path, Run | None, str]]:
-        """Every directory of the store: (path, finished run or None, why there is none)."""
+        """Iterate over every directory of the store.
+
+        Yields:
+            Directory, finished run or None, and the reason why there is none.
+        """
         for path in sorted(path for path in self.root.glob("*_*") if path.is_dir()):
             try:
                 yield path, read_result(path / "result.json"), ""
@@ -121,12 +187,27 @@ class Store:
         on_problem: Callable[[str], None] = lambda _: None,
         wait: bool = True,
     ) -> Run | None:
-        """The finished run, trained now if need be, from its checkpoint if it has one.
+        """Return the finished run, which is trained now if need be, from its checkpoint if it has one.
 
-        One process trains a run at a time; others wait, or with `wait=False` get None at once. A corrupt result or
-        checkpoint is passed to `on_problem` and trained again. Training takes one thread, whatever the caller has,
-        because the bits of a run would depend on their number. They depend on the device too, which is no part of the
-        key but of the provenance.
+        One process trains a run at a time. Training takes one thread, whatever the caller has, because the bits of a
+        run would
+        depend on their number. They depend on the device too, which is no part of the key but of the provenance.
+
+        Args:
+            config: Configuration of a training, or a study.
+            data_root: torchvision data root; by default $NCHARNESS_DATA.
+            download: Whether data may be downloaded into it.
+            device: Device to train on.
+            on_epoch: Function that is called with the state after every epoch.
+            on_problem: Function that is called with a sentence where a corrupt result or checkpoint is trained again.
+            wait: Whether to wait while another process trains the run.
+
+        Returns:
+            The run; None where another process trains it and `wait` is False.
+
+        Raises:
+            ValueError: A device that there is not.
+            FileNotFoundError: Data that are not there.
         """
         devices.check(device)
         tell = Tell(lambda _, state: on_epoch(state), lambda _, text: on_problem(text))
@@ -146,10 +227,23 @@ class Store:
         on_epoch: Callable[[RunConfig, State], None] = lambda _, __: None,
         on_problem: Callable[[RunConfig, str], None] = lambda _, __: None,
     ) -> list[Run | None]:
-        """As `train` with `wait=False`, for one run or several of one shape, trained as one program (batched.py).
+        """Train one run or several of one shape as one program, as `train` does with `wait=False`.
 
-        None for those that another process trains. How many runs were trained together is no part of their keys but of
-        their provenance.
+        The number of runs that were trained together is no part of their keys but of their provenance (batched.py).
+
+        Args:
+            configs: Configurations of one shape.
+            data_root: torchvision data root; by default $NCHARNESS_DATA.
+            download: Whether data may be downloaded into it.
+            device: Device to train on.
+            on_epoch: Function that is called with configuration and state after every epoch.
+            on_problem: Function that is called with configuration and a sentence where a file is corrupt.
+
+        Returns:
+            The runs in their order; None for those that another process trains.
+
+        Raises:
+            ValueError: A device that there is not, or configurations that differ in shape.
         """
         devices.check(device)
         with ExitStack() as locks:
@@ -202,11 +296,25 @@ class Store:
         return run
 
     def lock_file(self, config: Configuration) -> Path:
-        """The file that is locked while the run is trained; the system lets go of it when the process ends."""
+        """Return the file that is locked while the run is trained; the system unlocks it when the process ends.
+
+        Args:
+            config: Configuration of a training, or a study.
+
+        Returns:
+            Path of the lock.
+        """
         return self.root / ".locks" / f"{config.key()}.lock"
 
     def identity(self, *, create: bool = False) -> str:
-        """A word in the store by which a process elsewhere knows that it sees this directory; empty if it has none."""
+        """Return a word in the store by which a process elsewhere knows that it sees this directory.
+
+        Args:
+            create: Whether to write one where there is none.
+
+        Returns:
+            The word; empty where there is none.
+        """
         file = self.root / ".locks" / "identity"
         if create:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -23,10 +23,24 @@ Setting: TypeAlias = bool | int | float | str
 class Study:
     """One experiment of `ncharness.studies`, completely: equal studies give equal rows on the same machine.
 
-    Like a `RunConfig` it has a key, a readable name and a seed, is carried out by `Store.train`, and ends as a `Run`.
-    It takes seconds, so it has no checkpoint: what is killed begins again.
+    A study has a key, a readable name and a seed, like a `RunConfig`. `Store.train` carries it out, and it ends as a
+    `Run`. It
+    takes seconds and has no checkpoint: a study that is killed begins again.
 
-    Raises ValueError for an experiment that there is not, and TypeError for settings that it does not take.
+    Attributes:
+        experiment: Module and function of `ncharness.studies`, such as `unconstrained.minimum`.
+        settings: Settings of the function by keyword; its defaults are filled in.
+        seed: Seed of torch's generator around the call.
+
+    Raises:
+        ValueError: An experiment that there is not, or a seed below 0.
+        TypeError: Settings that the experiment does not take.
+
+    Examples:
+        >>> import ncharness as nc
+        >>> study = nc.Study(experiment="unconstrained.minimum", settings={"classes": 3, "dim": 12}, seed=7)
+        >>> study.name()
+        'unconstrained.minimum-classes3-dim12-s7'
     """
 
     experiment: str  # module.function of ncharness.studies, such as unconstrained.minimum
@@ -50,7 +64,14 @@ class Study:
         return hash(self.key())
 
     def function(self) -> Any:
-        """The experiment: takes the settings by keyword and returns rows, with torch's generator seeded around it."""
+        """Return the experiment, a function that takes the settings by keyword and returns rows.
+
+        Raises:
+            ValueError: An experiment that there is not.
+
+        Returns:
+            The function.
+        """
         module, _, name = str(self.experiment).partition(".")
         try:
             found = importlib.import_module(f"ncharness.studies.{module}")
@@ -66,30 +87,55 @@ class Study:
 
     @property
     def seconds(self) -> float:
-        """Roughly how long it takes one core: what the experiment's module says in SECONDS."""
+        """Rough time that the study takes one core, in seconds, as its module states it in SECONDS."""
         return float(self._of_module("SECONDS")[self.experiment.partition(".")[2]])
 
     def key(self) -> str:
-        """Ten hex digits that name this study: a hash of every field, and of the VERSION of the experiment's module."""
+        """Return ten hex digits that name this study: a hash of every field and of its module's VERSION.
+
+        Returns:
+            The key.
+        """
         document = {"version": self._of_module("VERSION"), **self.to_dict()}
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]
 
     def name(self) -> str:
-        """The readable name, such as `unconstrained.minimum-classes4-s3`: the settings that are not defaults."""
+        """Return the readable name, such as `unconstrained.minimum-classes4-s3`, with settings that are not defaults.
+
+        Returns:
+            The name.
+        """
         defaults = {name: p.default for name, p in inspect.signature(self.function()).parameters.items()}
         told = [f"{name}{_short(value)}" for name, value in self.settings.items() if value != defaults[name]]
         return re.sub(r"[^\w.-]+", "-", "-".join([self.experiment, *told, f"s{self.seed}"]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, every field."""
+        """Return every field as plain JSON values.
+
+        Returns:
+            A dictionary.
+        """
         return {"experiment": self.experiment, "settings": dict(self.settings), "seed": self.seed}
 
 
 def study_grid(experiment: str, *, seed: Iterable[int], **axes: Any) -> list[Study]:
-    """Every combination of the settings, the seed varying fastest; a list or tuple or range is several values.
+    """Return every combination of settings and seeds of an experiment, the seed varying fastest.
 
-    >>> [study.name() for study in study_grid("unconstrained.minimum", classes=(3, 4), dim=8, seed=[7])]
-    ['unconstrained.minimum-classes3-dim8-s7', 'unconstrained.minimum-classes4-dim8-s7']
+    Args:
+        experiment: Module and function of `ncharness.studies`.
+        seed: Seeds.
+        **axes: Settings; a list, tuple or range holds several values.
+
+    Returns:
+        Studies.
+
+    Raises:
+        ValueError: An experiment that there is not.
+        TypeError: Settings that it does not take.
+
+    Examples:
+        >>> [study.name() for study in study_grid("unconstrained.minimum", classes=(3, 5), dim=12, seed=[7])]
+        ['unconstrained.minimum-classes3-dim12-s7', 'unconstrained.minimum-classes5-dim12-s7']
     """
     values = [list(value) if isinstance(value, list | tuple | range) else [value] for value in axes.values()]
     return [
@@ -100,7 +146,7 @@ def study_grid(experiment: str, *, seed: Iterable[int], **axes: Any) -> list[Stu
 
 
 def carry_out(study: Study) -> tuple[Row, ...]:
-    """The rows of a study, computed here and now; the caller's random state is untouched."""
+    """Compute the rows of a study here and now; the caller's random state is untouched."""
     with seeded(seed_for(study.seed, "study")):
         return tuple(study.function()(**study.settings))
 

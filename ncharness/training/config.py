@@ -204,7 +204,14 @@ class RunConfig:
 
     @classmethod
     def about(cls, name: str) -> str:
-        """Return the help text of a field."""
+        """Return the help text of a field.
+
+        Args:
+            name: Name of the field.
+
+        Returns:
+            The text.
+        """
         text = cls.__dataclass_fields__[name].metadata["about"]
         return str(text() if callable(text) else text)
 
@@ -220,9 +227,12 @@ class RunConfig:
             raise ValueError(f"points: expected paper or out for {self.arch}, which has no other, got {self.points!r}")
 
     def key(self) -> str:
-        """Ten hex digits that name this run: a hash of every field and of the schema number.
+        """Return ten hex digits that name this run: a hash of every field and of the schema number.
 
         A field that came later is left out at its default, so that the runs from before keep their keys.
+
+        Returns:
+            The key.
         """
         document = {"schema": SCHEMA, **self.to_dict()}
         for one in dataclasses.fields(self):
@@ -233,7 +243,11 @@ class RunConfig:
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:10]
 
     def name(self) -> str:
-        """The readable name, such as `mlp-L08-H256-digits-p0.50-s3`; unique only together with the key."""
+        """Return the readable name, such as `mlp-L08-H256-digits-p0.50-s3`; unique only together with the key.
+
+        Returns:
+            The name.
+        """
         data = re.sub(r"[^\w.]+", "-", self.data)  # folder:<path> would not do in a file name
         rate = "" if self.lr == 0.1 else f"-lr{self.lr:g}"
         half = "" if self.part == "all" else f"-{self.part}{self.split}"
@@ -241,39 +255,84 @@ class RunConfig:
         return f"{network}-{data}-p{self.noise:.2f}{rate}{half}-s{self.seed}"
 
     def replace(self, **changes: Any) -> "RunConfig":
-        """This configuration with some fields changed."""
+        """Return this configuration with some fields changed.
+
+        Args:
+            **changes: Fields and their values.
+
+        Returns:
+            A configuration.
+        """
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, every field."""
+        """Return every field as plain JSON values.
+
+        Returns:
+            A dictionary.
+        """
         return {**dataclasses.asdict(self), "points": list(self.points), "metrics": list(self.metrics)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
-        """The inverse of `to_dict`; an unknown field is an error."""
+        """Return the configuration whose `to_dict` this is.
+
+        Args:
+            values: Fields and their values.
+
+        Returns:
+            A configuration.
+
+        Raises:
+            ValueError: An unknown field.
+        """
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise ValueError(f"unknown configuration field: {', '.join(unknown)}")
         return cls(**values)
 
     def seed_for(self, purpose: str) -> int:
-        """A 63-bit seed hashed from (seed, purpose), so a new draw in one place leaves the others alone."""
+        """Return a 63-bit seed hashed from (seed, purpose), so that a new draw in one place leaves the others alone.
+
+        Args:
+            purpose: Word for the draw.
+
+        Returns:
+            The seed.
+        """
         return seed_for(self.seed, purpose)
 
     def data_seed(self) -> int:
-        """The seed of what is drawn about the data: label noise by `seed`, halves and their noise by `split` alone."""
+        """Return the seed of all that is drawn about the data.
+
+        Label noise depends on `seed`, halves and their noise on `split` alone.
+
+        Returns:
+            The seed.
+        """
         if self.part == "all":
             return self.seed_for("noise")
         return self.replace(seed=self.split).seed_for("halves")
 
     def lr_at(self, epoch: int) -> float:
-        """The learning rate of training epoch `epoch`, counted from 0; the first trains at the full rate."""
+        """Return the learning rate of a training epoch.
+
+        Args:
+            epoch: Epoch, counted from 0; the first trains at the full rate.
+
+        Returns:
+            The rate.
+        """
         milestones, factor = SCHEDULES[self.schedule]
         passed = sum(epoch >= max(1, round(fraction * self.epochs)) for fraction in milestones)
         return float(self.lr * factor**passed)
 
     def measured_epochs(self) -> list[int]:
-        """The epochs after which the layers are measured: 0 (untrained), log-spaced ones, and the last."""
+        """Return the epochs after which the layers are measured: 0 (untrained), log-spaced ones, and the last.
+
+        Returns:
+            Epochs, ascending.
+        """
         steps = max(self.measurements - 2, 1)
         spaced = {round(self.epochs ** (i / steps)) for i in range(steps + 1)}
         return sorted({0, self.epochs} | spaced)
@@ -286,7 +345,24 @@ def seed_for(seed: int, purpose: str) -> int:
 
 
 def grid(base: RunConfig, **axes: Iterable[Any]) -> list[RunConfig]:
-    """Every combination of the named fields' values over `base`, the last field varying fastest."""
+    """Return every combination of the named fields' values over a configuration, the last field varying fastest.
+
+    Args:
+        base: Configuration whose other fields are kept.
+        **axes: Values of fields.
+
+    Returns:
+        Configurations.
+
+    Raises:
+        TypeError: A string in place of several values.
+        ValueError: A value that a field cannot take.
+
+    Examples:
+        >>> import ncharness as nc
+        >>> [config.name() for config in nc.grid(nc.RunConfig(), depth=(4, 8), seed=(0,))]
+        ['mlp-L04-H256-digits-p0.00-s0', 'mlp-L08-H256-digits-p0.00-s0']
+    """
     names = list(axes)
     for name, values in axes.items():
         if isinstance(values, str):

@@ -24,7 +24,7 @@ MEMORY_FORMATS = {"cpu": torch.preserve_format, "cuda": torch.channels_last}
 
 @dataclass
 class State:
-    """Where a run stands after `epoch` epochs; enough to go on from there to the same rows."""
+    """State of a run after `epoch` epochs, from which it goes on to the same rows."""
 
     epoch: int
     model: dict[str, Tensor]
@@ -36,13 +36,29 @@ class State:
 def train(
     config: RunConfig, data: Dataset, resume: State | None = None, *, device: str | torch.device = "cpu"
 ) -> Iterator[State]:
-    """Trains `config` on `data` and yields the state after epoch 0 (untrained) and after every epoch.
+    """Train a network and yield the state after epoch 0 (untrained) and after every epoch.
 
-    Network and data are on `device` throughout. What is random is drawn on the CPU: every device trains the same
-    network from the same weights, on the same batches with the same augmentation.
+    Network and data are on `device` throughout. All that is random is drawn on the CPU: every device trains the same
+    network
+    from the same weights, on the same batches with the same augmentation. Every draw is seeded by (seed, purpose,
+    epoch), so
+    that a run resumed from any of these states ends in the same rows.
 
-    A run resumed from any of these states ends in the same rows: every random draw is seeded by (seed, purpose,
-    epoch). The states yielded share their tensors with the running network; save or copy them before going on.
+    Args:
+        config: Configuration of the run.
+        data: Data set, as `load` gives it for the configuration.
+        resume: State to go on from.
+        device: Device to train on.
+
+    Yields:
+        States, which share their tensors with the running network: save or copy them before going on.
+
+    Examples:
+        >>> import ncharness as nc
+        >>> from ncharness.training.datasets import load
+        >>> config = nc.RunConfig(depth=1, width=4, n_train=20, epochs=2, measurements=2)
+        >>> [state.epoch for state in nc.train(config, load("digits", n_train=20))]
+        [0, 1, 2]
     """
     model = untrained(config, data)
     data = data.to(torch.device(device))
@@ -73,7 +89,7 @@ def train(
 
 
 def untrained(config: RunConfig, data: Dataset) -> nn.Module:
-    """The network of a run as it begins, on the CPU."""
+    """Return the network of a run as it begins, on the CPU."""
     with seeded(config.seed_for("init")):
         return build(
             config.arch,
@@ -85,7 +101,7 @@ def untrained(config: RunConfig, data: Dataset) -> nn.Module:
 
 
 def compiled(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A network through torch.compile: a graph for every size of batch, and none that another run has left."""
+    """Return a network through torch.compile: a graph for every size of batch, and none from another run."""
     torch.compiler.reset()  # else after some runs in one process, or once a graph is dynamic, others are taken
     faster: Callable[[Tensor], Tensor] = torch.compile(forward, dynamic=False)
     return faster
@@ -127,9 +143,9 @@ def _training_batches(config: RunConfig, data: Dataset, epoch: int) -> Iterator[
 
 
 def epoch_batches(n: int, batch_size: int, device: str | torch.device = "cpu") -> list[Tensor]:
-    """A random order of n samples in batches, none left out; a last batch of one joins the batch before it.
+    """Return a random order of n samples in batches, none left out; a last batch of one joins the one before.
 
-    Drawn on the CPU, whatever the device that the indices are on in the end.
+    The order is drawn on the CPU, whatever the device of the indices.
     """
     batches = list(torch.split(torch.randperm(n).to(device), batch_size))
     if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm cannot train on a single sample
@@ -139,7 +155,7 @@ def epoch_batches(n: int, batch_size: int, device: str | torch.device = "cpu") -
 
 
 def measurement(model: nn.Module, config: RunConfig, data: Dataset, *, epoch: int) -> list[Row]:
-    """The rows of one epoch: every captured layer on S (the fixed training set and its labels), and the network."""
+    """Return the rows of one epoch: every captured layer on S, the fixed training set, and the network."""
     named = measured_layers(model, config.arch, depth=config.depth, points=config.points)
     layers = list(named.values())
     with devices.exact():
@@ -173,9 +189,11 @@ def measurement(model: nn.Module, config: RunConfig, data: Dataset, *, epoch: in
 
 
 def mistakes(model: nn.Module, inputs: Tensor, labels: Tensor, *, epoch: int) -> list[Row]:
-    """The error of the network on S2, and each of its mistakes there: row `mistake <index in S2>`, the wrong label.
+    """Return the error of the network on S2 and each of its mistakes there.
 
-    One assumption of the comparative bound is about which samples these are (`bound.uniformity`).
+    A mistake is a row `mistake <index in S2>` with the wrong label. One assumption of the comparative bound is about
+    which
+    samples these are (`bound.uniformity`).
     """
     training = model.training
     model.eval()
@@ -200,7 +218,7 @@ def _share(mask: Tensor) -> float:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """torch's global generator seeded for a block; the caller's random state is untouched."""
+    """Seed torch's global generator for a block; the caller's random state is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

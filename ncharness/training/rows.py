@@ -5,7 +5,21 @@ from typing import Any, NamedTuple, SupportsFloat
 
 
 class Row(NamedTuple):
-    """One measured number. `layer` is `block03.out` or `layer1.0.out`, or `network` for the whole of it."""
+    """One measured number of a run.
+
+    Attributes:
+        epoch: Epoch after which it was measured; 0 is the untrained network.
+        layer: Layer such as `block03.out` or `layer1.0.out`, or `network` for the whole of it.
+        split: `train` (with its training labels), `test`, or `second` (S2, where S1 was trained on).
+        metric: `ncc_error`, `cdnv`, `error`, `clean_error`, `mistake <index>`, or a metric that the configuration
+            names.
+        value: The number.
+
+    Examples:
+        >>> import ncharness as nc
+        >>> nc.Row(0, "network", "train", "error", 0.9)
+        Row(epoch=0, layer='network', split='train', metric='error', value=0.9)
+    """
 
     epoch: int
     layer: str
@@ -15,12 +29,12 @@ class Row(NamedTuple):
 
 
 def network_rows(epoch: int = 0, split: str = "train", **values: SupportsFloat) -> list[Row]:
-    """A row of the whole network for every number, by name."""
+    """Return a row of the whole network for every number, by name."""
     return [Row(epoch, "network", split, metric, float(value)) for metric, value in values.items()]
 
 
 def rows_from_lists(values: Iterable[Iterable[Any]]) -> tuple[Row, ...]:
-    """Rows from their JSON form (lists), with every type checked."""
+    """Return rows from their JSON form (lists), with every type checked."""
     rows = []
     for value in values:
         epoch, layer, split, metric, number = value

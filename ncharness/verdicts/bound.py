@@ -42,9 +42,17 @@ _DRAWS = 999  # of uniform mistakes: the smallest p is .001
 
 @dataclass(frozen=True)
 class Term:
-    """A term of the bound: its value, an interval (both ends the value where there is none), and where it is from.
+    """Term of the bound: its value, an interval, and its origin.
 
-    `how` is `estimated` (a share of splits, with an exact binomial interval), `assumed` or `exact`.
+    Attributes:
+        value: The value.
+        low: Lower end of the interval; the value where there is none.
+        high: Upper end.
+        how: `estimated` (a share of splits, with an exact binomial interval), `assumed` or `exact`.
+
+    Examples:
+        >>> print(Term(0.5, 0.2, 0.8, "estimated"))
+        0.50 [0.20, 0.80] estimated
     """
 
     value: float
@@ -61,11 +69,42 @@ class Term:
 class Bound:
     """The four terms of the comparative bound at one p, alpha, eps and L, beside the measured test error.
 
-    `value` is their sum, which can exceed 1; `low` and `high` add up the ends of the terms' intervals, which hold
-    together with the confidence asked for. They say how far the splits that were drawn may mislead, and nothing
-    about the direction of the estimation error (`direction`), which no number of splits makes smaller. `per_split` is
-    what each split contributes, 1 for every event that occurred there and all that is not counted over splits; its
-    mean is the value. `depths` and `minimal` are the two sides of the first term's event, by split, ascending.
+    `value` is their sum, which can exceed 1. `low` and `high` add up the ends of the terms' intervals, which hold
+    together with
+    the confidence asked for. They say how far the splits that were drawn may mislead. They say nothing about the
+    direction of
+    the estimation error, which no number of splits makes smaller.
+
+    Attributes:
+        data: Data set.
+        depth: Depth L of the networks trained on S1.
+        m: Number of samples in S1, and as many in S2.
+        p: Share of wrong labels in S2.
+        alpha: Slack of the bound.
+        eps: Threshold of every depth.
+        first: First term, the share of splits in which the effective depth on S1 reaches d_min.
+        penalty: (1 + alpha) p.
+        delta1: Third term.
+        delta2: Fourth term.
+        test_error: Mean over the splits, with a t interval over them; the test set is the same for all.
+        trivial: Error of a constant guess, 1 - 1 / n_classes.
+        per_split: Contribution of each split: 1 for every event that occurred there, and all that is not counted over
+            splits;
+            the mean is the value.
+        depths: Mean effective depth on S1 by split, ascending; inf where a network has no separable layer.
+        minimal: d_min found by training on S1 and S2 by split, ascending.
+        direction: Direction of the estimation error.
+
+    Examples:
+        >>> assumed = Term(0.0, 0.0, 0.0, "assumed")
+        >>> penalty, first = Term(0.22, 0.22, 0.22, "exact"), Term(0.5, 0.1, 0.9, "estimated")
+        >>> bound = Bound(
+        ...     data="digits", depth=4, m=500, p=0.2, alpha=0.1, eps=0.05, first=first, penalty=penalty,
+        ...     delta1=assumed, delta2=assumed, test_error=assumed, trivial=0.9, per_split=(0.22, 1.22),
+        ...     depths=(2.0, 3.0), minimal=(3, 3),
+        ... )
+        >>> bound.value, bound.is_trivial
+        (0.72, False)
     """
 
     data: str
@@ -87,23 +126,27 @@ class Bound:
 
     @property
     def terms(self) -> tuple[Term, Term, Term, Term]:
+        """The four terms in their order."""
         return self.first, self.penalty, self.delta1, self.delta2
 
     @property
     def value(self) -> float:
+        """Sum of the terms."""
         return sum(term.value for term in self.terms)
 
     @property
     def low(self) -> float:
+        """Sum of the lower ends of the terms' intervals."""
         return sum(term.low for term in self.terms)
 
     @property
     def high(self) -> float:
+        """Sum of the upper ends of the terms' intervals."""
         return sum(term.high for term in self.terms)
 
     @property
     def first_if_one_less(self) -> float:
-        """The first term if d_min were one layer less in every split than training found: how much hangs on that."""
+        """First term if d_min were one layer less in every split than training found."""
         return float(np.mean([depth >= needed - 1 for depth, needed in zip(self.depths, self.minimal, strict=True)]))
 
     @property
@@ -126,12 +169,31 @@ class Bound:
 
 
 def minimal_depth(runs: Iterable[Run], *, eps: float) -> int | None:
-    """What training finds of d_min_eps, the least depth that NCC-separates a training set up to an error of `eps`.
+    """Estimate d_min, the least depth that NCC-separates a training set up to an error of `eps`.
 
     d_min_eps(G, S) = min {L : g_1, ..., g_L in G exist with err_S(h) <= eps}, h the NCC classifier of g_L o ... o g_1.
-    Here: the least effective depth of the runs, of any depth L and any initialisation, on one training set, since the
-    first i layers of a deeper network are a network of depth i. Never below d_min, and above it where training finds
-    no such weights; None where no layer of any run qualifies. ValueError for none, or for different training sets.
+    The
+    estimate is the least effective depth of the runs, since the first i layers of a deeper network are a network of
+    depth i. It
+    is never below d_min, and above it where training finds no such weights.
+
+    Args:
+        runs: Runs on one training set, of any depth L and any initialisation.
+        eps: Threshold.
+
+    Returns:
+        The depth; None where no layer of any run qualifies.
+
+    Raises:
+        ValueError: No runs, or different training sets.
+
+    Examples:
+        >>> from ncharness import Row, Run, RunConfig
+        >>> def run(errors: list[float], seed: int = 0) -> Run:
+        ...     rows = (Row(1, f"block{i:02d}.out", "train", "ncc_error", e) for i, e in enumerate(errors, 1))
+        ...     return Run(RunConfig(depth=len(errors), n_train=100, seed=seed), tuple(rows))
+        >>> minimal_depth([run([0.4, 0.01]), run([0.3, 0.2, 0.0])], eps=0.05)
+        2
     """
     given = list(runs)
     if not given:
@@ -143,10 +205,29 @@ def minimal_depth(runs: Iterable[Run], *, eps: float) -> int | None:
 
 
 def mean_depth(runs: Iterable[Run], *, eps: float) -> float:
-    """E_gamma[d_eps(h^gamma)] over runs that differ in their initialisation; inf if one has no separable layer.
+    """Mean effective depth E_gamma[d_eps(h^gamma)] over runs that differ in their initialisation.
 
     The literature assigns a value to "no separable layer" without saying which. inf makes the event of the first term
-    certain, so that a network that separates nothing cannot make the bound smaller.
+    certain,
+    so that a network that separates nothing cannot make the bound smaller.
+
+    Args:
+        runs: Runs of one depth.
+        eps: Threshold.
+
+    Returns:
+        The mean in layers; inf if a run has no separable layer.
+
+    Raises:
+        ValueError: No runs.
+
+    Examples:
+        >>> from ncharness import Row, Run, RunConfig
+        >>> def run(errors: list[float], seed: int = 0) -> Run:
+        ...     rows = (Row(1, f"block{i:02d}.out", "train", "ncc_error", e) for i, e in enumerate(errors, 1))
+        ...     return Run(RunConfig(depth=len(errors), n_train=100, seed=seed), tuple(rows))
+        >>> mean_depth([run([0.4, 0.01]), run([0.0, 0.0], seed=1)], eps=0.05)
+        1.5
     """
     found = [effective_depth(run.profile(), eps=eps) for run in runs]
     if not found:
@@ -155,12 +236,13 @@ def mean_depth(runs: Iterable[Run], *, eps: float) -> float:
 
 
 def share(events: Sequence[bool], *, confidence: float = 0.95) -> Term:
-    """The share of independent splits in which something occurred, with its Clopper-Pearson interval.
+    """Share of independent splits in which an event occurred, with its Clopper-Pearson interval.
 
     The interval covers the probability at least as often as `confidence` says, whatever the number of splits.
 
-    >>> print(share([False] * 10))
-    0.00 [0.00, 0.31] estimated
+    Examples:
+        >>> print(share([False] * 10))
+        0.00 [0.00, 0.31] estimated
     """
     n, k = len(events), sum(map(bool, events))
     if not n:
@@ -209,27 +291,42 @@ def comparative_bound(
     n_classes: int,
     confidence: float = 0.95,
 ) -> Bound:
-    """The comparative bound from runs on S1 (`part="first"`) and on S1 with a partly wrong S2 (`part="both"`).
+    """Estimate the comparative bound from runs on S1 and on S1 with a partly wrong S2.
 
-    Runs are matched by `split`. `first` holds networks of one depth L, one or more seeds (gamma) a split; `both`
-    networks of several depths and seeds: those with `noise` p for the first term, and those with `noise`
-    q >= (1 + alpha) p for delta2. Runs of other p are ignored, so that one list serves a sweep. Meant for eps below
-    p / 2: from there on, getting the correct labels right is enough to separate S1 u S2~, and the wrong ones ask for no
-    depth. A `delta` that is a number is assumed to be that; None means estimated:
+    Runs are matched by `split`. Runs of other p are ignored, so that one list serves a sweep. The bound is meant for
+    eps below p / 2: from there on, getting the correct labels right is enough to separate S1 u S2~, and the wrong
+    ones ask for no depth.
 
-    - the first term: the share of splits in which `mean_depth` on S1 is at least `minimal_depth` on S1 u S2~. Where no
-      layer of any run qualifies, d_min is taken as one more than the deepest L that was tried, the least it is left to
-      be as far as training can tell: DIRECTION says why that is still an under-estimate of the term.
-    - delta1: the share of splits in which `uniformity` is rejected at LEVEL. A crude estimate: with no split rejected
-      it is not shown to be small. It needs two seeds in every split.
+    - First term: the share of splits in which `mean_depth` on S1 is at least `minimal_depth` on S1 u S2~. Where no
+      layer of any run qualifies, d_min is taken as one more than the deepest L that was tried, the least it is left
+      to be as far as training can tell. DIRECTION says why that is still an under-estimate of the term.
+    - delta1: the share of splits in which `uniformity` is rejected at LEVEL. The estimate is crude: with no split
+      rejected it is not shown to be small. It needs two seeds in every split.
     - delta2: the share of splits in which d_min at p exceeds d_min at some q >= (1 + alpha) p that was trained. One
-      draw of the wrong labels, nested in that of p, stands for the expectation over draws, and the q at hand for all q.
+      draw of the wrong labels, nested in that of p, stands for the expectation over draws, and the q at hand for all
+      q.
 
     The intervals of the estimated terms are exact and hold together with `confidence` (Bonferroni). They take the
     splits for independent draws from the population, which they are from the pool of training samples.
 
-    Raises ValueError for runs that do not match (naming the split), differing S1 settings, or a p at which nothing was
-    trained.
+    Args:
+        first: Runs on S1 (`part="first"`) of one depth L, with one or more seeds (gamma) a split.
+        both: Runs on S1 and S2 (`part="both"`) of several depths and seeds: those with `noise` p for the first term,
+            and those with `noise` q >= (1 + alpha) p for delta2.
+        p: Share of wrong labels in S2.
+        eps: Threshold of every depth.
+        alpha: Slack of the bound.
+        delta1: Third term, if it is assumed; None to estimate it.
+        delta2: Fourth term, if it is assumed; None to estimate it.
+        n_classes: Number of classes.
+        confidence: Confidence of the intervals together.
+
+    Returns:
+        The bound.
+
+    Raises:
+        ValueError: Runs that do not match (naming the split), differing S1 settings, or a p at which nothing was
+            trained.
     """
     _check_settings(p, alpha, eps, delta1, delta2)
     _check_open("confidence", confidence)

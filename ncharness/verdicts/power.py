@@ -18,12 +18,31 @@ def power(
     max_difference: float | None = None,
     n_levels: int = 3,
 ) -> float:
-    """The probability that `test` on n seeds gives SUPPORTED, for normal differences of mean `effect`.
+    """Power: the probability that a test on n seeds gives SUPPORTED, for normal differences.
 
-    `sd` is the spread over the seeds of the difference; for a trend, of the rise from the first level to the
-    last, with a straight line between and independent noise at every level. `margin` is a trend's `min_effect`.
-    Simulated through the tests themselves with a fixed seed; good to .024 (three standard errors).
-    Fewer than log2(1/alpha) seeds, that is 4 or fewer at .05, have power 0: even if all agree, .5**n > alpha.
+    It is simulated through the tests themselves with a fixed seed, good to .024 (three standard errors). Fewer than
+    log2(1/alpha) seeds, that is 4 or fewer at .05, have power 0: even if all agree, .5**n > alpha.
+
+    Args:
+        test: `superiority`, `equivalence` or `trend`.
+        effect: Mean of the differences; for a trend, of the rise from the first level to the last, with a straight line
+            between and independent noise at every level.
+        sd: Standard deviation over seeds of the difference or the rise.
+        n: Number of seeds.
+        margin: Margin; for a trend, its `min_effect`.
+        alpha: Significance level.
+        max_difference: Largest difference that an equivalence claim allows to any seed.
+        n_levels: Number of levels of a trend.
+
+    Returns:
+        A probability.
+
+    Raises:
+        ValueError: A test that there is not, or a number that it cannot take.
+
+    Examples:
+        >>> round(power("superiority", effect=2.0, sd=0.5, n=5), 2), power("superiority", effect=2.0, sd=0.5, n=4)
+        (1.0, 0.0)
     """
     _check_design(test, effect, sd, margin, alpha, max_difference, n_levels)
     if n < 2:
@@ -52,10 +71,31 @@ def seeds_needed(
     max_difference: float | None = None,
     n_levels: int = 3,
 ) -> int | None:
-    """The smallest number of seeds whose `power` reaches `target`, above 20 to within 5 %; None if 200 do not.
+    """Smallest number of seeds whose `power` reaches a target.
 
-    Never below log2(1/alpha), 5 seeds at .05. Power is a sawtooth in n, as the sign test's level is: with 8 seeds
-    one may disagree, with 7 none, so one seed more than the number given can have a little less power.
+    Never below log2(1/alpha), 5 seeds at .05. Power is a sawtooth in n, as the sign test's level is: with 8 seeds one
+    may
+    disagree, with 7 none, so that one seed more than the number given can have a little less power.
+
+    Args:
+        test: `superiority`, `equivalence` or `trend`.
+        effect: Mean of the differences, as in `power`.
+        sd: Standard deviation over seeds.
+        margin: Margin; for a trend, its `min_effect`.
+        alpha: Significance level.
+        target: Power to reach, in (0, 1).
+        max_difference: Largest difference that an equivalence claim allows to any seed.
+        n_levels: Number of levels of a trend.
+
+    Returns:
+        The number, above 20 to within 5 %; None if 200 seeds do not reach the target.
+
+    Raises:
+        ValueError: As for `power`.
+
+    Examples:
+        >>> seeds_needed("superiority", effect=2.0, sd=0.5), seeds_needed("superiority", effect=0.0, sd=0.5)
+        (5, None)
     """
     _check_design(test, effect, sd, margin, alpha, max_difference, n_levels)
     if not 0.0 < target < 1.0:
@@ -93,10 +133,25 @@ def seeds_needed(
 
 
 def detectable_share(n: int, alpha: float = 0.05) -> float:
-    """The smallest share of deviant seeds of which n seeds show at least one with probability 1 - alpha.
+    """Smallest share of deviant seeds of which n seeds show at least one with probability 1 - alpha.
 
-    1 - alpha**(1/n): .45 for 5 seeds, .26 for 10. A jump that befalls a smaller share of all seeds can stay
-    unseen with probability above alpha, and what was not seen, no test on these seeds can exclude.
+    1 - alpha**(1/n). A jump that befalls a smaller share of all seeds can stay unseen with probability above alpha, and
+    then
+    no test on these seeds can exclude it.
+
+    Args:
+        n: Number of seeds.
+        alpha: Probability of seeing none.
+
+    Returns:
+        A share in (0, 1).
+
+    Raises:
+        ValueError: A number outside its range.
+
+    Examples:
+        >>> round(detectable_share(5), 2), round(detectable_share(10), 2)
+        (0.45, 0.26)
     """
     check_alpha(alpha)
     if n < 1:
@@ -105,6 +160,7 @@ def detectable_share(n: int, alpha: float = 0.05) -> float:
 
 
 def fewest_seeds(alpha: float) -> int:
+    """Fewest seeds that can support a claim: log2(1/alpha), rounded up."""
     return math.ceil(-math.log2(alpha))
 
 

@@ -34,7 +34,13 @@ from ncharness.verdicts.power import fewest_seeds, seeds_needed
 
 
 class Outcome(str, Enum):
-    """What became of a claim."""
+    """Outcome of a test: SUPPORTED, REFUTED, INCONCLUSIVE or NOT APPLICABLE.
+
+    Examples:
+        >>> import ncharness as nc
+        >>> str(nc.NOT_APPLICABLE)
+        'NOT APPLICABLE'
+    """
 
     SUPPORTED = "SUPPORTED"
     REFUTED = "REFUTED"
@@ -53,10 +59,31 @@ NOT_APPLICABLE = Outcome.NOT_APPLICABLE
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Verdict:
-    """An outcome with the numbers behind it, in plain Python types; None where there is no such number.
+    """Outcome with the numbers behind it, in plain Python types; None where there is no such number.
 
-    `verdict == SUPPORTED` compares the outcome, so that a claim can assert it; two verdicts are equal if all
-    their fields are. The hash is the outcome's, as both kinds of equality require.
+    `verdict == SUPPORTED` compares the outcome, so that a claim can assert it. Two verdicts are equal if all their
+    fields are.
+    The hash is the outcome's, as both kinds of equality require.
+
+    Attributes:
+        outcome: Outcome.
+        test: `superiority`, `equivalence`, `trend` or `none`.
+        reason: Result in one sentence.
+        n: Number of seeds.
+        effect: Mean difference over the seeds; for a trend, mean rise from the first level to the last.
+        low: Lower end of the 1 - 2 alpha t interval of the effect, whose ends the t tests compare with the margin.
+        high: Upper end of the interval.
+        margin: Margin.
+        alpha: Significance level.
+        p: p-value of the claim, also where it is refuted.
+        values: Numbers that were tested, one per seed; for a trend, the rises.
+        seeds_needed: If inconclusive, the seeds for power .8 at the effect and spread seen, if any number does.
+
+    Examples:
+        >>> import ncharness as nc
+        >>> verdict = nc.superiority([2, 1, 2, 3, 1], margin=0.5)
+        >>> str(verdict.outcome), verdict.effect
+        ('SUPPORTED', 1.8)
     """
 
     outcome: Outcome
@@ -87,14 +114,27 @@ class Verdict:
 
 
 def superiority(differences: ArrayLike, *, margin: float = 0.0, alpha: float = 0.05) -> Verdict:
-    """Whether the mean of the paired per-seed differences `(n_seeds,)` exceeds `margin`.
+    """Test whether the mean of paired per-seed differences exceeds a margin.
 
-    REFUTED means shown to lie below the margin by the mirrored pair of tests. A tie counts against either side:
-    were it counted as "not above", symmetric differences of -1, 0, 1 with probabilities .4, .2, .4 around the
-    margin would be refuted by five seeds with probability .061.
+    A one-sided t test and an exact sign test must agree. REFUTED means shown to lie below the margin by the mirrored
+    pair of
+    tests. A tie counts against either side: were it counted as "not above", symmetric differences of -1, 0, 1 with
+    probabilities .4, .2, .4 around the margin would be refuted by five seeds with probability .061.
 
-    >>> superiority([2, 1, 2, 3, 1], margin=0.5) == SUPPORTED
-    True
+    Args:
+        differences: Numbers (n_seeds,).
+        margin: Margin, in their unit.
+        alpha: Significance level.
+
+    Returns:
+        The verdict: SUPPORTED, REFUTED, or INCONCLUSIVE with the number of seeds that might do.
+
+    Raises:
+        ValueError: Numbers of another shape or not finite; the message names the entry.
+
+    Examples:
+        >>> superiority([2, 1, 2, 3, 1], margin=0.5) == SUPPORTED
+        True
     """
     check_number("margin", margin)
     check_alpha(alpha)
@@ -106,16 +146,31 @@ def superiority(differences: ArrayLike, *, margin: float = 0.0, alpha: float = 0
 def equivalence(
     differences: ArrayLike, *, margin: float, alpha: float = 0.05, max_difference: float | None = None
 ) -> Verdict:
-    """Whether the mean of the paired per-seed differences `(n_seeds,)` lies inside (-margin, margin).
+    """Test whether the mean of paired per-seed differences lies inside (-margin, margin).
 
-    Two one-sided tests (TOST), each by the pair of tests. With `max_difference` the claim also says that no seed
-    differs by more than that: one that does refutes it. Otherwise REFUTED means that the mean is shown to lie
-    beyond one of the margins; as there are two to go beyond, that t test is two-sided. The sign test stays
-    one-sided, for twice .5**5 exceeds .05 and five seeds could refute nothing: where no seed falls between the
+    Two one-sided tests (TOST), each by the pair of t test and sign test. Unless a seed contradicts the claim, REFUTED
+    means
+    that the mean is shown to lie beyond one of the margins; as there are two to go beyond, that t test is two-sided.
+    The sign
+    test stays one-sided, for twice .5**5 exceeds .05 and five seeds could refute nothing: where no seed falls between
+    the
     margins and both sides are equally likely, five seeds wrongly refute with probability .0625.
 
-    >>> equivalence([0, 1, 0, 0, -1], margin=1.5, max_difference=2) == SUPPORTED
-    True
+    Args:
+        differences: Numbers (n_seeds,).
+        margin: Margin above 0, in their unit.
+        alpha: Significance level.
+        max_difference: Largest difference that the claim allows to any seed; one that is larger refutes it.
+
+    Returns:
+        The verdict: SUPPORTED, REFUTED, or INCONCLUSIVE with the number of seeds that might do.
+
+    Raises:
+        ValueError: Numbers of another shape or not finite; the message names the entry.
+
+    Examples:
+        >>> equivalence([0, 1, 0, 0, -1], margin=1.5, max_difference=2) == SUPPORTED
+        True
     """
     check_number("margin", margin, positive=True)
     check_alpha(alpha)
@@ -145,13 +200,26 @@ def equivalence(
 
 
 def trend(table: ArrayLike, *, levels: Sequence[float], min_effect: float = 0.0, alpha: float = 0.05) -> Verdict:
-    """Whether the values of `table` `(n_seeds, n_levels)` rise along `levels`, paired by seed.
+    """Test whether values rise along ordered levels, paired by seed.
 
     SUPPORTED if Page's trend test rejects "no order" and the rise from the first level to the last is superior to
-    `min_effect`; REFUTED if that rise is shown to lie below it. The values need not rise at every step.
+    `min_effect`. REFUTED if that rise is shown to lie below it. The values need not rise at every step.
 
-    >>> trend([[3, 4, 6], [3, 3, 5], [4, 5, 7], [2, 4, 5], [3, 4, 4]], levels=(0.0, 0.2, 0.4)) == SUPPORTED
-    True
+    Args:
+        table: Numbers (n_seeds, n_levels).
+        levels: At least 3 ascending levels.
+        min_effect: Least rise, of at least 0.
+        alpha: Significance level.
+
+    Returns:
+        The verdict: SUPPORTED, REFUTED, or INCONCLUSIVE with the number of seeds that might do.
+
+    Raises:
+        ValueError: Numbers of another shape or not finite; the message names the entry.
+
+    Examples:
+        >>> trend([[3, 4, 6], [3, 3, 5], [4, 5, 7], [2, 4, 5], [3, 4, 4]], levels=(0.0, 0.2, 0.4)) == SUPPORTED
+        True
     """
     check_number("min_effect", min_effect)
     if min_effect < 0:
@@ -177,16 +245,44 @@ def trend(table: ArrayLike, *, levels: Sequence[float], min_effect: float = 0.0,
 
 
 def not_applicable(reason: str, *, n: int = 0) -> Verdict:
-    """The verdict on a claim whose precondition is unmet; `reason` gives the measured value."""
+    """Return the verdict on a claim whose precondition is unmet.
+
+    Args:
+        reason: Sentence with the measured value.
+        n: Number of seeds.
+
+    Returns:
+        A verdict NOT APPLICABLE.
+
+    Examples:
+        >>> str(not_applicable("training error 0.3").outcome)
+        'NOT APPLICABLE'
+    """
     return Verdict(outcome=NOT_APPLICABLE, test="none", reason=reason, n=int(n))
 
 
 def weakest(parts: Mapping[str, Verdict]) -> Verdict:
-    """The verdict on a claim of several parts that must all hold: that of its weakest part, with all of them named.
+    """Return the verdict on a claim of several parts that must all hold: that of its weakest part.
 
     A part that is REFUTED comes first, then NOT APPLICABLE, INCONCLUSIVE and SUPPORTED; among equals, the largest p,
-    then the first. SUPPORTED needs every part (an intersection-union test), so it is wrong with at most the alpha of
-    one part and asks for no correction; with k parts that hold, REFUTED is wrong with at most k alpha.
+    then the
+    first. SUPPORTED needs every part (an intersection-union test), so that it is wrong with at most the alpha of one
+    part and
+    asks for no correction. With k parts that hold, REFUTED is wrong with at most k alpha.
+
+    Args:
+        parts: Verdicts by the names of the parts.
+
+    Returns:
+        The verdict of the weakest part; its reason names all of them.
+
+    Raises:
+        ValueError: No parts.
+
+    Examples:
+        >>> parts = {"one": superiority([2, 1, 2, 3, 1]), "two": not_applicable("nothing was fitted")}
+        >>> str(weakest(parts).outcome)
+        'NOT APPLICABLE'
     """
     if not parts:
         raise ValueError("parts: expected at least one verdict, got none")
@@ -197,12 +293,22 @@ def weakest(parts: Mapping[str, Verdict]) -> Verdict:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's adjusted p in the given order; None (not applicable) stays None and does not count as a test.
+    """Adjust p-values by Holm's method.
 
     The j-th smallest of m is multiplied by m - j + 1, made monotone and capped at 1.
 
-    >>> holm([0.01, None, 0.04, 0.02])
-    [0.03, None, 0.04, 0.04]
+    Args:
+        p_values: p-values; None (not applicable) stays None and does not count as a test.
+
+    Returns:
+        Adjusted p-values in the given order.
+
+    Raises:
+        ValueError: A number outside [0, 1].
+
+    Examples:
+        >>> holm([0.01, None, 0.04, 0.02])
+        [0.03, None, 0.04, 0.04]
     """
     present = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)

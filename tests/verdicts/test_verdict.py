@@ -6,7 +6,6 @@ check fails once in a million generators. The generators are fixed, so it fails 
 """
 
 import dataclasses
-import doctest
 import itertools
 import json
 import math
@@ -552,8 +551,3 @@ ROWS = [[1.0, 2.0, 3.0]] * 5
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_examples_in_the_docstrings():
-    result = doctest.testmod(verdicts)
-    assert (result.failed, result.attempted) == (0, 4)
