@@ -42,10 +42,12 @@ autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 100
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False  # the signature has the type
+napoleon_use_ivar = True  # attributes once, in the class
 default_role = "py:obj"  # `cdnv` in a docstring is a link where there is such a name, and code where there is none
 nitpick_ignore_regex = [
     (r"py:obj", r".*"),
     (r"py:class", r"ncharness\..*"),  # in signatures: what is not public has no page, what is public has been linked
+    (r"py:exc", r"CorruptFileError"),  # of the store's files
     (r"py:.*", r"(torch|np|numpy|collections|concurrent|pathlib|typing|types|enum|Tensor|nn|Executor)(\..*)?"),
 ]
 

@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 import ncharness
-from ncharness.cli.main import configs_from
+from ncharness.cli.main import configs_from, main
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -145,7 +145,9 @@ def parses(words: list[str]) -> None:
 
 
 def test_every_public_name_is_in_the_reference_once() -> None:
-    named = re.findall(r"^   ~ncharness\.(\w+)$", (DOCS / "reference" / "api.md").read_text(), flags=re.MULTILINE)
+    page = (DOCS / "reference" / "api.md").read_text()
+    named = re.findall(r"^(?:   ~ncharness\.(\w+)$|- `ncharness\.(\w+)`: )", page, flags=re.MULTILINE)
+    named = [one or other for one, other in named]
     assert Counter(named) == Counter(ncharness.__all__)
 
 
@@ -175,3 +177,25 @@ def test_the_readme_names_every_command() -> None:
 def test_places_for_generated_tables_are_closed(page: Path) -> None:
     marks = re.findall(r"<!-- (generated:[\w -]+|/generated) -->", page.read_text())
     assert [mark.startswith("/") for mark in marks] == [False, True] * (len(marks) // 2)
+
+
+def test_generated_tables_are_those_of_the_results_that_are_checked_in(tmp_path: Path) -> None:
+    """`ncharness report --markdown --csv docs/results/claims.csv <page>` changes no page."""
+    marked = [page for page in PAGES if "<!-- generated:" in page.read_text()]
+    assert {name(page) for page in marked} >= {"README.md", "docs/results/paper.md", "docs/results/literature.md"}
+    for page in marked:
+        copy = tmp_path / page.name
+        copy.write_text(page.read_text())
+        assert main(["report", "--markdown", "--csv", str(DOCS / "results" / "claims.csv"), str(copy)]) == 0
+        assert copy.read_text() == page.read_text(), f"{name(page)}: fill it again with ncharness report --markdown"
+
+
+def test_the_tree_on_the_contributing_page_is_that_of_the_package() -> None:
+    text = (DOCS / "contributing" / "index.md").read_text()
+    tree = text[text.index("```\nncharness/\n") : text.index("```\n\nImports point one way")]
+    for room in sorted(path for path in (ROOT / "ncharness").iterdir() if (path / "__init__.py").exists()):
+        (line,) = re.findall(rf"^  {room.name}/ +(.*)$", tree, flags=re.MULTILINE)
+        modules = {path.stem for path in room.glob("*.py")} - {"__init__"}
+        named = set(re.findall(r"\w+", line))
+        assert modules <= named if room.name != "studies" else {"study", "fitting"} <= modules, (room, modules - named)
+        assert room.name == "studies" or named <= modules, (room, named - modules)

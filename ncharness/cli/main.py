@@ -21,7 +21,7 @@ from ncharness.report.page import write_report
 from ncharness.store.executors import NAMES as EXECUTORS
 from ncharness.store.executors import opened
 from ncharness.store.messages import Source, TrainingFailedError
-from ncharness.store.processes import available_cpus, ensure, missing
+from ncharness.store.processes import ensure, missing
 from ncharness.store.progress import progress_line
 from ncharness.store.store import Store
 from ncharness.training import devices
@@ -54,47 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ncharness", description="Effective depth and neural collapse.")
     parser.add_argument("--version", action="version", version=f"ncharness {facts()['version']}")
     verbs = parser.add_subparsers(required=True, metavar="command")
-    train = verbs.add_parser(
-        "train",
-        help="train runs",
-        usage="ncharness train [options]",
-        description="Train runs. Any option takes several values, 4,6,8: every combination.",
-    )
-    for field in dataclasses.fields(RunConfig):
-        default = "+".join(field.default) if isinstance(field.default, tuple) else str(field.default)
-        name, about = f"--{field.name.replace('_', '-')}", RunConfig.about(field.name)
-        train.add_argument(name, default=default, help=f"{about} ({default or 'none'})")
-    train.add_argument("--data-root", type=Path, help="torchvision data root ($NCHARNESS_DATA)")
-    train.add_argument("--download", action="store_true", help="allow downloads into it")
-    train.add_argument(
-        "--jobs",
-        type=int,
-        help=f"processes side by side ({available_cpus()}, on a GPU 1); of an executor, runs submitted at a time (all)",
-    )
-    train.add_argument(
-        "--together",
-        type=int,
-        help="most networks of one shape that are trained as one program (1; on a GPU as many as fill it)",
-    )
-    train.add_argument("--executor", default="processes", help=f"who trains: {EXECUTORS} (%(default)s)")
-    train.add_argument("--device", default="cpu", help=f"where: {devices.NAMES} (%(default)s)")
-    train.set_defaults(command=_train)
+    _add_train(verbs)
     verbs.add_parser("ls", help="list the runs of the store").set_defaults(command=_ls)
     show = verbs.add_parser("show", help="one run: configuration, layers, provenance")
     show.add_argument("run", help="the key, or a part of the name")
     show.set_defaults(command=_show)
-    report = verbs.add_parser(
-        "report",
-        help="write report.html again, from claims.csv and the store; or tables in Markdown",
-        description="Writes report.html again, from claims.csv and the runs of the store. With --markdown it writes "
-        "Markdown tables instead: to the standard output, or into the places that the named documents mark with "
-        "<!-- generated:claims c2 c3 -->, <!-- generated:metrics --> or <!-- generated:aliases -->, and "
-        "<!-- /generated -->.",
-    )
-    report.add_argument("--markdown", action="store_true", help="write Markdown tables instead of the page")
-    report.add_argument("--csv", type=Path, help="rows to read with --markdown (claims.csv of the store)")
-    report.add_argument("documents", nargs="*", type=Path, help="documents to fill with --markdown")
-    report.set_defaults(command=_report)
+    _add_report(verbs)
     bound = verbs.add_parser("bound", help="the comparative bound from the runs on halves, over p and alpha")
     bound.add_argument("--eps", type=float, default=0.05, help="threshold of every depth (%(default)s)")
     bound.add_argument("--alpha", default="0.05,0.1,0.5", help="alphas of the bound (%(default)s)")
@@ -114,6 +79,49 @@ def build_parser() -> argparse.ArgumentParser:
     add_bench(verbs)
     verbs.add_parser("info", help="versions, backend and why, store, device").set_defaults(command=_info)
     return parser
+
+
+def _add_train(verbs: Any) -> None:
+    train = verbs.add_parser(
+        "train",
+        help="train runs",
+        usage="ncharness train [options]",
+        description="Train runs. Any option takes several values, 4,6,8: every combination.",
+    )
+    for field in dataclasses.fields(RunConfig):
+        default = "+".join(field.default) if isinstance(field.default, tuple) else str(field.default)
+        name, about = f"--{field.name.replace('_', '-')}", RunConfig.about(field.name)
+        train.add_argument(name, default=default, help=f"{about} ({default or 'none'})")
+    train.add_argument("--data-root", type=Path, help="torchvision data root ($NCHARNESS_DATA)")
+    train.add_argument("--download", action="store_true", help="allow downloads into it")
+    train.add_argument(
+        "--jobs",
+        type=int,
+        help="processes side by side (one per processor, on a GPU 1); of an executor, runs submitted at a time (all)",
+    )
+    train.add_argument(
+        "--together",
+        type=int,
+        help="most networks of one shape that are trained as one program (1; on a GPU as many as fill it)",
+    )
+    train.add_argument("--executor", default="processes", help=f"who trains: {EXECUTORS} (%(default)s)")
+    train.add_argument("--device", default="cpu", help=f"where: {devices.NAMES} (%(default)s)")
+    train.set_defaults(command=_train)
+
+
+def _add_report(verbs: Any) -> None:
+    report = verbs.add_parser(
+        "report",
+        help="write report.html again, from claims.csv and the store; or tables in Markdown",
+        description="Writes report.html again, from claims.csv and the runs of the store. With --markdown it writes "
+        "Markdown tables instead: to the standard output, or into the places that the named documents mark with "
+        "<!-- generated:claims c2 c3 -->, <!-- generated:metrics --> or <!-- generated:aliases -->, and "
+        "<!-- /generated -->.",
+    )
+    report.add_argument("--markdown", action="store_true", help="write Markdown tables instead of the page")
+    report.add_argument("--csv", type=Path, help="rows to read with --markdown (claims.csv of the store)")
+    report.add_argument("documents", nargs="*", type=Path, help="documents to fill with --markdown")
+    report.set_defaults(command=_report)
 
 
 def configs_from(options: argparse.Namespace) -> list[RunConfig]:

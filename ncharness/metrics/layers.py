@@ -289,6 +289,69 @@ class _Scores:
     margin: float
 
 
+class _ScoreSweep:
+    """Pass 2 over all batches by the centres of `stats`; the sweep's own rows are added to `add_to`."""
+
+    def __init__(
+        self, stats: Mapping[str, ClassStats], wanted: Wanted, *, gram: bool, add_to: Mapping[str, ClassStats]
+    ) -> None:
+        self.stats, self.wanted, self.add_to = stats, wanted, add_to
+        self.scorers = {name: ops.scorer(of.mean, gram) for name, of in stats.items()}
+        self.wrong = {name: of.count.new_zeros(()) for name, of in stats.items()}
+        self.differing = {name: of.count.new_zeros(()) for name, of in stats.items()}
+        self.squares = {name: of.mean.new_zeros((2, of.n_classes, of.n_classes)) for name, of in stats.items() if gram}
+        self.sums: dict[str, dict[str, Tensor]] = {name: {} for name in stats}
+        self.nearest: dict[str, Tensor] = {}  # of the batch under way
+        self.labels: list[Tensor] = []
+        self.predicted: list[Tensor] = []
+        self.margin = torch.tensor(torch.inf, dtype=torch.float64)
+
+    def score(self, name: str, output: Tensor) -> None:
+        """Score a layer's output on the batch under way, whose labels are the last."""
+        x = as_features(output.flatten(1))
+        y = as_labels(self.labels[-1], x)
+        self.nearest[name], *of_batch = self.scorers[name](x, y)
+        self.wrong[name] += (self.nearest[name] != y).sum()
+        if (own := self.add_to.get(name)) is not None:
+            ops.class_update(x, y, own.count, own.mean, own.scatter)
+        if name in self.squares:
+            self.squares[name] += torch.stack(of_batch)
+        if len(x):
+            for metric, total in row_sum(self.wanted, x, y, self.nearest[name], self.stats[name]).items():
+                self.sums[name][metric] = self.sums[name].get(metric, 0.0) + total
+
+    def finish_batch(self, scores: object) -> None:
+        """Take the network's output on the batch under way."""
+        if not isinstance(scores, Tensor):
+            raise TypeError(f"model: expected a tensor as its output, got a {type(scores).__name__}")
+        self.predicted.append(scores.flatten(1).argmax(dim=1))
+        if self.wanted.needing(Needs.PREDICTIONS):
+            for name, labelled in self.nearest.items():
+                self.differing[name] += (labelled != self.predicted[-1].to(labelled.device)).sum()
+        if self.wanted.needing(Needs.OUTPUTS) and len(scores):
+            least = margins(scores.flatten(1), self.labels[-1]).min()
+            self.margin = torch.minimum(self.margin.to(least.device), least)  # which keeps a NaN
+
+    def result(self, argument: str) -> _Scores:
+        """Return errors and means over all rows; ValueError, naming the argument, where there were none."""
+        labels = torch.cat(self.labels) if self.labels else torch.empty(0)
+        if not len(labels):
+            raise ValueError(f"{argument}: expected at least one sample, got none")
+        n = len(labels)
+        means = {name: row_means(self.wanted, self.sums[name], n, of) for name, of in self.stats.items()}
+        for spec in self.wanted.needing(Needs.PREDICTIONS):
+            means = {name: {spec.name: float(self.differing[name]) / n, **values} for name, values in means.items()}
+        return _Scores(
+            ncc_error={name: float(count) / n for name, count in self.wrong.items()},
+            metrics=means,
+            gram={name: both[0] / n for name, both in self.squares.items()},
+            directional={name: both[1] / self.stats[name].count[:, None] for name, both in self.squares.items()},
+            predicted=torch.cat(self.predicted),
+            labels=labels,
+            margin=float(self.margin),
+        )
+
+
 def _sweep_scores(
     model: nn.Module,
     batches: Batches,
@@ -299,56 +362,9 @@ def _sweep_scores(
     gram: bool,
     add_to: Mapping[str, ClassStats] = MappingProxyType({}),
 ) -> _Scores:
-    """Pass 2 by the centres of `stats`; the statistics of the sweep's own rows are added to `add_to`."""
-    scorers = {name: ops.scorer(of.mean, gram) for name, of in stats.items()}
-    wrong = {name: of.count.new_zeros(()) for name, of in stats.items()}
-    differing = {name: of.count.new_zeros(()) for name, of in stats.items()}
-    squares = {name: of.mean.new_zeros((2, of.n_classes, of.n_classes)) for name, of in stats.items() if gram}
-    sums: dict[str, dict[str, Tensor]] = {name: {} for name in stats}
-    nearest: dict[str, Tensor] = {}  # of the batch under way
-    seen_labels: list[Tensor] = []
-    predicted: list[Tensor] = []
-    margin = torch.tensor(torch.inf, dtype=torch.float64)
-
-    def score(name: str, output: Tensor) -> None:
-        x = as_features(output.flatten(1))
-        y = as_labels(seen_labels[-1], x)
-        nearest[name], *of_batch = scorers[name](x, y)
-        wrong[name] += (nearest[name] != y).sum()
-        if (own := add_to.get(name)) is not None:
-            ops.class_update(x, y, own.count, own.mean, own.scatter)
-        if gram:
-            squares[name] += torch.stack(of_batch)
-        if len(x):
-            for metric, total in row_sum(wanted, x, y, nearest[name], stats[name]).items():
-                sums[name][metric] = sums[name].get(metric, 0.0) + total
-
-    with hooked(model, list(stats), score):
+    sweep = _ScoreSweep(stats, wanted, gram=gram, add_to=add_to)
+    with hooked(model, list(stats), sweep.score):
         for inputs, labels in map(_pair, batches):
-            seen_labels.append(labels)
-            scores = model(inputs)
-            if not isinstance(scores, Tensor):
-                raise TypeError(f"model: expected a tensor as its output, got a {type(scores).__name__}")
-            predicted.append(scores.flatten(1).argmax(dim=1))
-            if wanted.needing(Needs.PREDICTIONS):
-                for name, labelled in nearest.items():
-                    differing[name] += (labelled != predicted[-1].to(labelled.device)).sum()
-            if wanted.needing(Needs.OUTPUTS) and len(scores):
-                least = margins(scores.flatten(1), labels).min()
-                margin = torch.minimum(margin.to(least.device), least)  # which keeps a NaN
-    labels = torch.cat(seen_labels) if seen_labels else torch.empty(0)
-    if not len(labels):
-        raise ValueError(f"{argument}: expected at least one sample, got none")
-    n = len(labels)
-    means = {name: row_means(wanted, sums[name], n, of) for name, of in stats.items()}
-    for spec in wanted.needing(Needs.PREDICTIONS):
-        means = {name: {spec.name: float(differing[name]) / n, **values} for name, values in means.items()}
-    return _Scores(
-        ncc_error={name: float(count) / n for name, count in wrong.items()},
-        metrics=means,
-        gram={name: both[0] / n for name, both in squares.items()},
-        directional={name: both[1] / stats[name].count[:, None] for name, both in squares.items()},
-        predicted=torch.cat(predicted),
-        labels=labels,
-        margin=float(margin),
-    )
+            sweep.labels.append(labels)
+            sweep.finish_batch(model(inputs))
+    return sweep.result(argument)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from ncharness.store.run import Configuration, Run
 from ncharness.studies.study import Study
 from ncharness.training.config import RunConfig
+from ncharness.verdicts.p_values import TESTS, check_alpha
 from ncharness.verdicts.power import fewest_seeds, power
 from ncharness.verdicts.verdict import Verdict, equivalence, superiority, trend
 
@@ -24,9 +25,6 @@ SUITES = {
     "all": ("headline", "paper", "literature"),
 }
 """The suites to ask for, and whose claims each has: minutes, all of arXiv:2202.09028, the wider literature."""
-
-
-TESTS = ("superiority", "equivalence", "trend")
 
 
 class Check(Protocol):
@@ -132,8 +130,7 @@ class Claim:
     def __post_init__(self) -> None:
         if self.test not in TESTS:
             raise ValueError(f"test: expected one of {', '.join(TESTS)}, got {self.test!r}")
-        if not 0.0 < self.alpha < 1.0:
-            raise ValueError(f"alpha: expected a number in (0, 1), got {self.alpha!r}")
+        check_alpha(self.alpha)
         seeds = list(self.seeds)
         if len(set(seeds)) != len(seeds) or len(seeds) < fewest_seeds(self.alpha):
             least = f"at least {fewest_seeds(self.alpha)} different seeds, which alpha {self.alpha:g} needs"

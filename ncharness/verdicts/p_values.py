@@ -68,14 +68,17 @@ def page_p(tables: Floats) -> Floats:
 
 
 def is_beyond(x: Floats, max_difference: float) -> NDArray[np.bool_]:
+    """Whether differences exceed the largest that is allowed, by more than rounding."""
     return np.abs(x) > max_difference * (1.0 + ROUNDING)
 
 
 def check_number(name: str, value: float, *, positive: bool = False) -> None:
+    """Raise ValueError unless a number is finite, and positive where it must be."""
     if not math.isfinite(value) or (positive and value <= 0):
         raise ValueError(f"{name}: expected a finite number{' above 0' if positive else ''}, got {value!r}")
 
 
 def check_alpha(alpha: float) -> None:
+    """Raise ValueError unless a significance level is one that a test can have."""
     if not 0.0 < alpha <= 0.1:
         raise ValueError(f"alpha: expected an error rate in (0, 0.1], got {alpha!r}")

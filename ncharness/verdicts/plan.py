@@ -21,8 +21,9 @@ def plan(
     together: int | None = None,
     waiting: Mapping[str, Sequence[Configuration]] | None = None,
 ) -> Iterator[str]:
-    """Lines about the runs that `tests` tests need, and about those `waiting` for data, by the reason; none
-    where there is another reason to skip tests.
+    """Yield lines about the runs that tests need, their state, and the cost of those that are missing.
+
+    Runs `waiting` for data come by the reason; there are none where another reason skips the tests.
 
     `device` is the kind, cpu or cuda; `at_once` how many programs are trained side by side, `together` how many runs in
     one of them (groups.py).

@@ -169,6 +169,7 @@ def _value(name: str, text: str) -> Any:
 
 
 def replace_file(path: Path, text: str) -> None:
+    """Write a text file as a whole: a reader sees the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
