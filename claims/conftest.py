@@ -140,7 +140,7 @@ def unavailable(data: str, config: pytest.Config) -> str:
 
 
 def paths(config: pytest.Config) -> list[Path]:
-    """What the command line asks for."""
+    """Files and folders that the command line asks for."""
     return [(config.invocation_params.dir / argument.split("::")[0]).resolve() for argument in config.args]
 
 

@@ -57,7 +57,7 @@ SETTINGS = {
 
 
 def late_share(values: Sequence[float]) -> float:
-    """Of a fall over the epochs; where nothing fell, 1, which is against the claim."""
+    """Late share of a fall over the epochs; where nothing fell, 1, which is against the claim."""
     whole = values[0] - values[-1]
     return (values[-2] - values[-1]) / whole if whole > 0 else 1.0
 

@@ -28,7 +28,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
 
 def pytest_configure() -> None:
-    """What a shell starts in the background ignores SIGINT, and so would the processes that tests interrupt."""
+    """Restore SIGINT: a process that a shell starts in the background ignores it, and so would its children."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

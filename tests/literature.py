@@ -23,7 +23,7 @@ def example(seed=0, *, n=80, d=7, n_classes=5, noise=1.0, offset=0.5, balanced=F
 
 
 def moments(x, y):
-    """Of the classes that have rows: means (C, d), covariances with 1/n (C, d, d), counts (C,)."""
+    """Moments of the classes that have rows: means (C, d), covariances with 1/n (C, d, d), counts (C,)."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y)
     rows = [x[y == c] for c in np.unique(y)]
     means = np.stack([r.mean(axis=0) for r in rows])

@@ -112,7 +112,7 @@ def faults_of_package(root: Path) -> list[str]:
 
 
 def public(root: Path) -> set[str]:
-    """What `ncharness.__all__` lists."""
+    """Names that `ncharness.__all__` lists."""
     for node in ast.parse((root / "ncharness" / "__init__.py").read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
             return set(ast.literal_eval(node.value))

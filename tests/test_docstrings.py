@@ -1,5 +1,6 @@
 """Public docstrings: every public name has one, in one form, and every example in the package runs."""
 
+import ast
 import dataclasses
 import doctest
 import importlib
@@ -7,6 +8,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +16,8 @@ import pytest
 
 import ncharness
 
-FORBIDDEN = ("what", "that", "those", "of", "as", "this")
+FORBIDDEN = ("what", "that", "those", "of", "as")
+"""Words that no docstring begins with: a docstring names its subject."""
 CONSTANTS = {name for name in ncharness.__all__ if name.isupper()}
 """Values and outcomes, which have no docstring of their own; a string below the assignment documents them."""
 NO_EXAMPLE = {
@@ -103,3 +106,18 @@ def test_examples_run(example: doctest.DocTest) -> None:
     results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(example, clear_globs=False)
     assert results.failed == 0
     assert results.attempted > 0
+
+
+def test_no_docstring_of_the_project_begins_without_its_subject() -> None:
+    root, found = Path(__file__).parents[1], []
+    for folder in ("ncharness", "claims", "tests", "docs"):
+        for path in sorted((root / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if (
+                    isinstance(node, ast.Expr)
+                    and isinstance(node.value, ast.Constant)
+                    and isinstance(text := node.value.value, str)
+                    and [*text.split(), ""][0].lower() in FORBIDDEN
+                ):
+                    found.append(f"{path.relative_to(root)}:{node.lineno}: {text.split(chr(10))[0]}")
+    assert found == []

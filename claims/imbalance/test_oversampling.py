@@ -42,7 +42,7 @@ CLAIM = Claim(
 
 
 def networks(ratio: int, **settings: object) -> list[Study]:
-    """Those of the claim or the control: balanced, imbalanced, and what should restore; per seed in this order."""
+    """Runs of the claim or the control: balanced, imbalanced, and what should restore; per seed in this order."""
     plain = study_grid("imbalance.step", ratio=(1, ratio), seed=CLAIM.seeds)
     return [*plain, *study_grid("imbalance.step", ratio=ratio, **settings, seed=CLAIM.seeds)]
 

@@ -35,7 +35,7 @@ SETTINGS = {
 
 
 def judge(runs: Sequence[Run], first: bool = True) -> Verdict:
-    """Of the first half of the layers, or of the second."""
+    """Share of the first half of the layers, or of the second."""
     if reason := unfitted(runs):
         return not_applicable(reason)
     shares = [shallow_share(run) for run in runs]

@@ -51,7 +51,7 @@ SETTINGS = {
 
 
 def judge(runs: Sequence[Run], of: str = "") -> Verdict:
-    """Those on digits first, each half in the order of the seeds."""
+    """Runs on digits first, each half in the order of the seeds."""
     if reason := not_terminal(runs):
         return not_applicable(reason)
     pairs = list(zip(runs[: len(runs) // 2], runs[len(runs) // 2 :], strict=True))

@@ -43,7 +43,7 @@ SETTINGS = {
 
 
 def drift(run: Run, sign: float) -> float:
-    """Of |W|^2 + sign |H|^2, as a share of how much |W|^2 + |H|^2 has grown."""
+    """Change of |W|^2 + sign |H|^2, as a share of how much |W|^2 + |H|^2 has grown."""
     classifier, features = (
         run.scalar(name) - run.scalar(name, epoch=0) for name in ("classifier_norm", "feature_norm")
     )

@@ -1,4 +1,4 @@
-"""What the parsers of `ncharness` and `pytest claims` know: commands, options and their help. Needs no Sphinx."""
+"""Commands, options and their help, read off the parsers of `ncharness` and `pytest claims`. Needs no Sphinx."""
 
 import argparse
 import importlib.util
@@ -63,7 +63,7 @@ class _Recorder:
 
 
 def claims_options() -> list[Option]:
-    """What `pytest claims` adds to the options of pytest."""
+    """Options that `pytest claims` adds to those of pytest."""
     spec = importlib.util.spec_from_file_location("claims_conftest", CLAIMS)
     assert spec is not None
     assert spec.loader is not None
@@ -75,7 +75,7 @@ def claims_options() -> list[Option]:
 
 
 def sentence(name: str) -> str:
-    """What a command is for."""
+    """Purpose of a command, in one sentence."""
     (action,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
     text = commands()[name].description or helps[name]

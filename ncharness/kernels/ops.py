@@ -1,15 +1,15 @@
-"""The two passes as `torch.library` ops, and the way to them.
+"""The two passes over a feature matrix as `torch.library` ops, and the dispatch to their implementations.
 
 `torch.ops.ncharness.class_stats(features, labels, n_classes)` -> count (C,) int64, mean (C, d), scatter (C,) float64
 `torch.ops.ncharness.class_update(features, labels, count, mean, scatter)` adds rows to those, in place
 `torch.ops.ncharness.class_scores(features, labels, means, gram)` -> nearest (n,) int64, gram (C, C), directional
 (C, C) float64; empty ones where no Gram was asked for, which alone needs labels
-`torch.ops.ncharness.measure(features, labels, n_classes, gram)` -> those of class_stats, then those of class_scores
+`torch.ops.ncharness.measure(features, labels, n_classes, gram)` -> results of class_stats, then of class_scores
 `torch.ops.ncharness.cdnv(count, mean, scatter)` -> a float64 scalar
-csrc/class_stats.hpp says what each of them is.
+csrc/class_stats.hpp defines each result.
 
-CPU tensors go to the native kernels, and those of a CUDA device to its own where the extension has them; all others go
-to the torch reference. `backend()` says which, and why.
+CPU tensors are served by the native CPU kernels, CUDA tensors by the CUDA kernels where the extension has them, and all
+others by the torch reference. `backend()` says which, and why.
 """
 
 from collections.abc import Callable
@@ -102,7 +102,7 @@ def class_stats(
 def class_update(
     features: Array, labels: Array, count: Tensor, mean: Tensor, scatter: Tensor, *, kernels: ModuleType | None = None
 ) -> None:
-    """Adds rows to the count, mean and scatter of each class, in place."""
+    """Add rows to the count, mean and scatter of each class, in place."""
     x = as_features(features)
     y = as_labels(labels, x)
     check_stats(x, count, mean, scatter)
@@ -125,7 +125,7 @@ def class_scores(
 def measure(
     features: Array, labels: Array, n_classes: int, gram: bool = False, *, kernels: ModuleType | None = None
 ) -> tuple[Tensor, ...]:
-    """Both passes: what `class_stats` gives, then what `class_scores` gives for its means."""
+    """Run both passes: the results of `class_stats`, then those of `class_scores` for its means."""
     x = as_features(features)
     y = as_labels(labels, x)
     check_n_classes(n_classes)
@@ -134,7 +134,7 @@ def measure(
 
 
 def scorer(means: Tensor, gram: bool = False) -> Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]:
-    """Pass 2 as a function of features (n, d) and labels, for means (C, d) that are prepared once for many batches.
+    """Return pass 2 as a function of features (n, d) and labels, for means (C, d) prepared once for many batches.
 
     The Gram and the directional sums of several batches add up to those of all their rows.
     """
@@ -156,7 +156,7 @@ def scorer(means: Tensor, gram: bool = False) -> Callable[[Tensor, Tensor | None
 
 
 def nearest_centre(means: Tensor) -> Callable[[Tensor], Tensor]:
-    """A function from features (n, d) to the nearest of the means (C, d), which are prepared once for many batches."""
+    """Return a function from features (n, d) to the nearest of the means (C, d), prepared once for many batches."""
     score = scorer(means)
     return lambda features: score(features, None)[0]
 

@@ -1,4 +1,4 @@
-"""What the layers of a network hold: capturing their outputs, and measuring them over a whole data set."""
+"""Measurement of the layers of a network over a whole data set, in two forward sweeps."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -278,7 +278,7 @@ def _sweep_stats(
 
 @dataclass(frozen=True, eq=False)
 class _Scores:
-    """What pass 2 over all batches found; by layer, but for what is of the network."""
+    """Result of pass 2 over all batches; by layer, except for predictions, labels and margin."""
 
     ncc_error: dict[str, float]
     metrics: dict[str, dict[str, float]]  # by layer, then by metric: the means over rows

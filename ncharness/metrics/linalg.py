@@ -1,4 +1,4 @@
-"""The rows that metrics compare, class means or classifier weights, and the point about which they are centred."""
+"""Linear algebra shared by the metrics: rows that are class means or classifier weights, centring, norms."""
 
 from typing import Literal, TypeAlias
 

@@ -1,4 +1,4 @@
-"""The metrics that `measure_layers` and a run's configuration take by name, by what two sweeps must gather for them.
+"""Registry of the metrics that can be asked for by name.
 
 Each name stands for the convention that its function follows by default. For the other conventions call the function on
 the class statistics, Gram and directional sums of a `LayerReport`.
@@ -381,14 +381,14 @@ def check_names(names: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The metrics asked for, in their order: names, and functions of one's own by their names."""
+    """Metrics that were asked for, in their order: names, and functions of one's own by their names."""
 
     names: tuple[str, ...] = ()
     functions: tuple[tuple[str, RowFunction], ...] = ()
 
     @classmethod
     def of(cls, metrics: Sequence[Metric]) -> "Wanted":
-        """Raises TypeError or ValueError for what is neither, and for two of one name."""
+        """Sort names from functions; TypeError or ValueError for anything else, and for two of one name."""
         if isinstance(metrics, str):
             raise TypeError(f"metrics: expected a sequence of names and functions, got the string {metrics!r}")
         names = [metric for metric in metrics if isinstance(metric, str)]
@@ -430,7 +430,7 @@ def layer_values(
     unit_stats: ClassStats | None,
     weight: Tensor | None,
 ) -> dict[str, float]:
-    """What is wanted of one layer's training rows, save the means over rows."""
+    """Return the metrics asked for of one layer's training rows, except the means over rows."""
     values = wanted.values(Needs.STATS, stats)
     if gram is not None and directional is not None:
         values |= wanted.values(Needs.GRAM, stats, gram, directional)
@@ -445,13 +445,13 @@ def layer_values(
 
 
 def row_sum(wanted: Wanted, x: Tensor, y: Tensor, nearest: Tensor, stats: ClassStats) -> dict[str, Tensor]:
-    """The sum over one batch of every number per row that is wanted; float64 scalars."""
+    """Return the sums over one batch of the metrics that are numbers per row, as float64 scalars."""
     sums = {spec.name: _function(spec)(x, y, nearest, stats).sum() for spec in wanted.needing(Needs.ROWS)}
     return sums | {name: _summed(name, function(x, y, stats), x) for name, function in wanted.functions}
 
 
 def row_means(wanted: Wanted, sums: dict[str, Tensor], n_rows: int, stats: ClassStats) -> dict[str, float]:
-    """The metrics that are means over rows, of their sums over all batches."""
+    """Return the metrics that are means over rows, from their sums over all batches."""
     scaled = {spec.name for spec in wanted.needing(Needs.ROWS)}
     scale = between_trace(stats) if scaled else torch.ones(())
     return {name: float(total / n_rows / (scale if name in scaled else 1.0)) for name, total in sums.items()}

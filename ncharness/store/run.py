@@ -1,4 +1,4 @@
-"""What a run leaves behind: tidy rows, and the questions that reports and claims ask of them."""
+"""A finished run: its rows, and the questions that reports and claims ask of them."""
 
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -8,7 +8,7 @@ from ncharness.training.config import RunConfig
 from ncharness.training.rows import Row
 
 Configuration: TypeAlias = RunConfig | Study
-"""What the store keeps a run of."""
+"""Configuration of a training, or a study: the store keeps runs of both."""
 
 
 @dataclass(frozen=True)

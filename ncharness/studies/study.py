@@ -1,4 +1,4 @@
-"""What a study is: an experiment besides the training loop, named by its function, settings and seed."""
+"""Studies: experiments besides the training loop, named by function, settings and seed."""
 
 import hashlib
 import importlib

@@ -17,19 +17,19 @@ DEGREES = 15.0
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """What is done to each of n images: all of it is drawn on the CPU, so that it is the same on every device."""
+    """Random crops, flips and angles for n images, drawn on the CPU so that they are the same on every device."""
 
     shift: Tensor  # (n, 2) float32, pixels to the right and downwards from which the crop is taken, in [-4, 4]
     flip: Tensor  # (n,) float32, -1 where flipped, else 1
     angle: Tensor  # (n,) float32, radians
 
     def at(self, chosen: Tensor) -> "Draws":
-        """Those of some images, by index."""
+        """Select the draws for some images, by index."""
         return Draws(self.shift[chosen], self.flip[chosen], self.angle[chosen])
 
 
 def draw(kind: str, n: int, *, seed: int, device: torch.device) -> Draws:
-    """The draws of one epoch for n images, from a generator of their own."""
+    """Draw for one epoch and n images, from a generator of its own."""
     generator = torch.Generator().manual_seed(seed)
     shift = torch.randint(-PADDING, PADDING + 1, (n, 2), generator=generator).float()
     flip = 1.0 - 2.0 * torch.randint(0, 2, (n,), generator=generator).float()
@@ -39,7 +39,7 @@ def draw(kind: str, n: int, *, seed: int, device: torch.device) -> Draws:
 
 
 def joined(draws: Sequence[Draws]) -> Draws:
-    """Those of several sets of images, one behind the other."""
+    """Concatenate the draws for several sets of images."""
     return Draws(
         torch.cat([each.shift for each in draws]),
         torch.cat([each.flip for each in draws]),

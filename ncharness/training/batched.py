@@ -1,10 +1,10 @@
-"""Many networks of one shape trained as one program: every step of all of them is one forward and one backward pass.
+"""Training of many networks of one shape as one program: a step of all is one forward and one backward pass.
 
 The weights of the networks are stacked, and torch.func.vmap maps the network over them: linear maps become batched
-products, convolutions grouped ones. Small networks leave a GPU idle between the launches of their kernels; so trained,
-they share the launches. Each run draws what it would draw alone and takes the steps it would take alone, so its rows
-are those of `train` but for rounding: in float32 the last bits of products; in bf16 more, as under vmap autocast makes
-bfloat16 of the products alone, and what lies between them stays float32.
+products, convolutions grouped ones. Small networks leave a GPU idle between kernel launches; together they share the
+launches. Each run makes the random draws and takes the steps that it would alone. Its rows equal those of `train` up to
+rounding: the last bits of products in float32. The difference is larger in bf16, because under vmap autocast only the
+products are bfloat16, and everything between them stays float32.
 """
 
 import dataclasses
@@ -28,9 +28,10 @@ Tensors = dict[str, Tensor]
 
 
 def shape(config: RunConfig) -> RunConfig:
-    """What runs must share to be trained together: everything but the seed, the noise and what is measured when.
+    """Return the part of a configuration that runs must share to be trained together.
 
-    So their inputs are the same, in one order, and their labels and weights their own.
+    It leaves out the seed, the label noise, and metrics and epochs of measurement. Inputs are then the same, in one
+    order; labels and weights differ.
     """
     default = RunConfig()
     return config.replace(
@@ -50,7 +51,7 @@ def train_together(
     *,
     device: str | torch.device = "cpu",
 ) -> Iterator[list[State]]:
-    """As `train`, for several runs of one `shape`: yields the states of all of them after epoch 0 and every epoch.
+    """Train several runs of one `shape` and yield the states of all of them after epoch 0 and every epoch.
 
     `data` are their data sets, `resume` states of one epoch, which may come from `train`, as these may go there.
     The states yielded are copies on the CPU. Raises ValueError for runs that cannot be trained together.
@@ -106,7 +107,7 @@ def train_together(
 
 
 def check_shapes(configs: Sequence[RunConfig]) -> None:
-    """ValueError unless these runs can be trained together; it names the field in which they differ."""
+    """Raise ValueError unless runs can be trained together; the message names the field in which they differ."""
     if not configs:
         raise ValueError("configs: expected at least one run, got none")
     for config in configs:
@@ -187,13 +188,13 @@ def _training_batches(
 
 
 def _slices(stacked: Tensors, count: int) -> list[Tensors]:
-    """Each network's own tensors, on the CPU: copies, as a file would hold the whole of what a view is of."""
+    """Copy each network's tensors to the CPU. A view would not do: a file would hold the whole stacked tensor."""
     there = {name: value.detach().cpu() for name, value in stacked.items()}
     return [{name: value[i].clone() for name, value in there.items()} for i in range(count)]
 
 
 def _stacked(optimizers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One state of an optimiser over stacked weights from those of each network's, which may be on several devices."""
+    """Stack the optimiser states of several networks, which may be on several devices, into one."""
     of_all = [document["state"] for document in optimizers]
     state = {
         index: {name: torch.stack([of[index][name].cpu() for of in of_all]) for name in values}

@@ -1,4 +1,4 @@
-"""What a run is: a frozen configuration, its key, its readable name, and the seeds derived from it."""
+"""Configuration of a run: frozen fields, the key, the readable name, and derived seeds."""
 
 import dataclasses
 import hashlib
@@ -29,10 +29,10 @@ SCHEDULES: dict[str, tuple[tuple[float, ...], float]] = {
 
 
 PARTS = ("all", "first", "both")
-"""What of the training samples a run trains on: see `data.load`."""
+"""Parts of the training samples that a run can train on; see `datasets.load`."""
 
 PRECISIONS = ("float32", "bf16")
-"""What training computes in; bf16 is autocast to bfloat16. Measurements are in float32 whatever it is."""
+"""Precisions of training; bf16 is autocast to bfloat16. Measurements are always in float32."""
 
 _LATER = ("metrics", "augment", "precision", "compiled")
 """Fields that came after the first release of the schema: a key leaves them out at their defaults."""
@@ -216,7 +216,7 @@ class RunConfig:
         return str(text() if callable(text) else text)
 
     def _check_classifier(self) -> None:
-        """Depth and width become 0, which is what they are for a network with layers of its own."""
+        """Check a classifier of torchvision; its depth and width become 0, as its layers are its own."""
         check_classifier(self.arch, argument="arch", instead=f"{', '.join(ARCHITECTURES)} or ")
         for name in ("depth", "width"):
             default = type(self).__dataclass_fields__[name].default

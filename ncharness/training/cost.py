@@ -1,4 +1,4 @@
-"""What runs cost before they are started: FLOPs counted from the architecture, and hours at a declared rate.
+"""Cost of runs before they are started: FLOPs counted from the architecture, and time at a declared rate.
 
 A FLOP count is arithmetic: two for every multiply-add of a convolution or linear map, nothing for biases, batch norm,
 activations and the metrics, whose work is small or bound by memory. Training counts three times the forward pass of
@@ -40,7 +40,7 @@ def samples(config: RunConfig, available: int) -> int:
 
 
 def flops(config: RunConfig) -> Flops | None:
-    """What a training costs, from its epochs, its samples and its network.
+    """Count the FLOPs of a training from its epochs, its samples and its network.
 
     None where the data's sizes are not known, and for torchvision's networks.
     """
@@ -56,7 +56,7 @@ def flops(config: RunConfig) -> Flops | None:
 
 
 def forward_flops(arch: str, *, depth: int, width: int, in_shape: Sequence[int], n_classes: int) -> int:
-    """FLOPs of one sample's forward pass through the convolutions and linear maps of `models.build`'s network."""
+    """FLOPs of one sample's forward pass through the convolutions and linear maps of a network of `networks.build`."""
     if arch not in ARCHITECTURES:
         raise ValueError(f"arch: expected one of {', '.join(ARCHITECTURES)}, got {arch!r}")
     return ARCHITECTURES[arch].forward_flops(depth, width, in_shape, n_classes)
@@ -73,7 +73,7 @@ def training_seconds(config: RunConfig) -> float:
 
 
 def step_flops(config: RunConfig) -> int | None:
-    """What a training step of a whole batch costs; None where `flops` is None."""
+    """Count the FLOPs of a training step of a whole batch; None where `flops` is None."""
     known = sizes(config)
     if known is None or config.arch not in ARCHITECTURES:
         return None

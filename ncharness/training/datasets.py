@@ -66,7 +66,7 @@ class Dataset:
 
 
 class Parts(NamedTuple):
-    """What a reader returns: stored values, and how to make inputs of them once the samples are chosen."""
+    """Stored values of a data set, and the function that makes inputs of them once the samples are chosen."""
 
     train_x: Tensor
     train_y: Tensor
@@ -198,7 +198,7 @@ def _whole(parts: Parts, n_train: int | None, noise: float, noise_kind: str, see
 
 
 def _halved(parts: Parts, n: int, noise: float, noise_kind: str, part: str, seed: int) -> _Chosen:
-    """S1, or S1 and S2 behind it with wrong labels in S2."""
+    """Choose S1, or S1 followed by S2 with wrong labels in S2."""
     first, second = halves(parts.train_y, n=n, seed=seed)
     m = len(first)
     if part not in ("first", "both"):

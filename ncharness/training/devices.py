@@ -1,4 +1,4 @@
-"""Where a run is computed, and with which arithmetic: chosen when it is started, and no part of its key."""
+"""Device and arithmetic of a run. They are chosen when it is started and are no part of its key."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ def describe(device: torch.device, machine: str) -> str:
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """cuDNN without TF32 and by deterministic algorithms only: float32 is float32, and a resumed run the same run.
+    """Restrict cuDNN to deterministic algorithms without TF32: float32 is float32, and a resumed run the same run.
 
     Without effect on the CPU. What `torch.backends.cuda.matmul` allows is left as torch has it: no TF32.
     """

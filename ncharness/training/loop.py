@@ -1,4 +1,4 @@
-"""The training loop: SGD on cross-entropy, and what is measured after which epoch."""
+"""The training loop: SGD on cross-entropy, with measurements after some of the epochs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

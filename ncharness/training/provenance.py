@@ -14,7 +14,7 @@ from ncharness.training import devices
 
 
 def facts(device: str = "cpu") -> dict[str, str | int]:
-    """What a result depends on besides its configuration; plain JSON values."""
+    """Return versions, commit, backend and device, on which a result depends besides its configuration."""
     return {
         "version": _version("ncharness"),
         "commit": _commit(),

@@ -449,7 +449,7 @@ def sweep(
     n_classes: int,
     confidence: float = 0.95,
 ) -> list[Bound]:
-    """`comparative_bound` for every family on S1 among the runs, every p that was trained with it, and every alpha.
+    """Estimate the bound for every family of runs on S1, every p that was trained with it, and every alpha.
 
     Ascending by data, L, p and alpha; other runs are ignored. delta2 is estimated where some q of at least
     (1 + alpha) p was trained, and assumed 0 elsewhere, as each Bound says. The smallest of all these numbers is no
@@ -492,13 +492,13 @@ def _mean(values: Sequence[float], confidence: float) -> Term:
 
 
 def _training_set(config: RunConfig) -> str:
-    """What runs must have in common for their depths to be depths of one training set and one architecture G."""
+    """Return the fields that runs share if their depths are those of one training set and one architecture G."""
     width, size = f"{config.arch}, width {config.width}, {config.points}", f"n_train {config.n_train}"
     return f"{config.data}, {size}, {config.part} {config.data_seed()}, noise {config.noise:g}, {width}"
 
 
 def _mistaken(run: Run) -> list[int]:
-    """The indices in S2 of what the network gets wrong there."""
+    """Return the indices in S2 of the samples that the network gets wrong."""
     run.scalar("error", split="second")  # KeyError where they were not kept
     rows = [row for row in run.rows if row.split == "second" and row.metric.startswith("mistake ")]
     return [int(row.metric.removeprefix("mistake ")) for row in rows]

@@ -1,4 +1,4 @@
-"""The vocabulary of a claim: what it declares before any run, in which settings, and tables of per-seed numbers."""
+"""Claims: the declaration of a hypothesis, the settings of its test, and tables of per-seed numbers."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence

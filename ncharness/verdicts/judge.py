@@ -1,4 +1,4 @@
-"""From a claim, a setting and a judgement to the row of the table, and where the table goes."""
+"""Judgement of a claim in a setting: the verdict, the row of the table, and the files of the table."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -79,7 +79,7 @@ def with_holm(rows: Iterable[ClaimRow]) -> list[ClaimRow]:
 
 
 def places(root: Path, rows: Sequence[ClaimRow]) -> tuple[Path, Path]:
-    """Table and page to write: files of their own where a part of the claims would overwrite what has more of them."""
+    """Return the table and the page to write: other files where a part of the claims would overwrite a larger table."""
     table, page = root / "claims.csv", root / "report.html"
     try:
         before = read_csv(table)

@@ -1,4 +1,4 @@
-"""What `pytest claims --plan` says: the runs, what they cost, and what cannot be read here; nothing is started."""
+"""Output of `pytest claims --plan`: the runs, their cost, and data that cannot be read here. Nothing is started."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -59,7 +59,7 @@ def plan(
 
 
 def _told(config: Configuration) -> str:
-    """What tells runs of one name apart: schedule and precision, where they are not the defaults."""
+    """Schedule and precision where they are not the defaults, which tell runs of one name apart."""
     if not isinstance(config, RunConfig):
         return ""
     parts = (

@@ -74,12 +74,12 @@ class ClaimRow:
 
     @property
     def control_ok(self) -> bool:
-        """Of a control: whether its claim was not supported, as it must be."""
+        """Whether the claim of a control was not supported, as it must be."""
         return self.verdict != SUPPORTED
 
     @property
     def shown_verdict(self) -> str:
-        """The verdict as a reader sees it; of a control, whether it did its work comes first."""
+        """The verdict as a reader sees it; a control begins with whether it worked."""
         return f"control {'ok' if self.control_ok else 'FAILED'}: {self.verdict}" if self.control else self.verdict
 
 
@@ -87,7 +87,7 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(ClaimRow))
 
 
 def ordered(rows: Iterable[ClaimRow]) -> list[ClaimRow]:
-    """By claim (c2 before c10), the controls of a claim after its tests, then by setting."""
+    """Sort rows by claim (c2 before c10), the controls of a claim after its tests, then by setting."""
 
     def key(row: ClaimRow) -> tuple[list[tuple[int, str]], bool, str]:
         parts = re.findall(r"\d+|\D+", row.claim)

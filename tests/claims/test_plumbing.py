@@ -424,7 +424,7 @@ def test_data_that_is_not_there_is_skipped_with_the_reason_and_not_planned(train
 
 
 def run_the_claims(root: Path, *arguments: str) -> str:
-    """What `pytest claims` of this checkout prints without a data root; nothing may be written."""
+    """Output of `pytest claims` of this checkout without a data root; nothing may be written."""
     environment = {name: value for name, value in os.environ.items() if name != "NCHARNESS_DATA"}
     result = subprocess.run(
         command(ROOT / "claims", "-p", "no:cacheprovider", "--scale", "paper", *arguments),

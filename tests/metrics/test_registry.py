@@ -264,7 +264,7 @@ def test_the_table_of_the_documentation_is_that_of_the_specs():
 
 
 def test_a_contributor_adds_a_metric_with_one_spec(monkeypatch):
-    """What docs/contributing/add-a-metric.md promises: measured, refused, listed and documented from one place."""
+    """The promise of docs/contributing/add-a-metric.md: measured, refused, listed and documented from one place."""
 
     def least_norm(stats):
         return stats.mean.norm(dim=1).min()

@@ -307,7 +307,7 @@ def test_stopped_together_they_resume_together_to_the_same_rows(config: RunConfi
 
 
 def test_runs_that_are_behind_catch_up_and_are_trained_together_then(config: RunConfig, tmp_path: Path) -> None:
-    """As a kill between two checkpoints of one program leaves them."""
+    """Runs as a kill between two checkpoints of one program leaves them."""
     store, configs = Store(tmp_path), [config.replace(seed=seed) for seed in range(6)]
     stop_together(store, configs[1:3], 1)
     stop_together(store, configs[3:5], 2)

@@ -299,7 +299,7 @@ def test_the_help_lists_what_there_is() -> None:
 
 
 def test_a_contributor_adds_an_architecture_with_one_spec(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What docs/contributing/add-an-architecture.md promises: accepted, built, measured, counted and listed."""
+    """The promise of docs/contributing/add-an-architecture.md: accepted, built, measured, counted and listed."""
 
     def build(depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.Module:
         blocks = {
@@ -337,7 +337,7 @@ def test_a_contributor_adds_an_architecture_with_one_spec(monkeypatch: pytest.Mo
 
 
 def test_a_contributor_adds_a_data_set_with_one_spec(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What docs/contributing/add-a-data-set.md promises: accepted, loaded, trained on, counted and listed."""
+    """The promise of docs/contributing/add-a-data-set.md: accepted, loaded, trained on, counted and listed."""
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(60, 5, generator=generator), torch.arange(60) % 3
 

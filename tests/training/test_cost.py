@@ -1,4 +1,4 @@
-"""What runs cost: FLOPs against networks counted by hand and by hooks, hours against the declared rates."""
+"""Cost of runs: FLOPs against networks counted by hand and by hooks, hours against the declared rates."""
 
 import math
 

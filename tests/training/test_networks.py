@@ -32,7 +32,7 @@ def batch(arch, n=7, seed=1):
 
 
 def captured(model, names, x):
-    """What hooks see, by name, in the order in which they ran."""
+    """Outputs that hooks see, by name, in the order in which they ran."""
     seen = {}
     hooks = [
         model.get_submodule(name).register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
