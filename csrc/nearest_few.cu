@@ -106,6 +106,94 @@ struct Nearest {
   }
 };
 
+template <class S, int Classes>
+using RowSums = S[rows_at_a_time<S>][Classes];
+
+// Loads `width` columns from `from` on of the base and of the centres of a block of classes into shared memory.
+template <int Classes, class S>
+__device__ __forceinline__ void load_centres(const Tables<S>& tables, int64_t from_class, int64_t from, int64_t width,
+                                             int64_t tile, S* base) {
+  __syncthreads();
+  for (int64_t k = threadIdx.x; k < width; k += threads) base[k] = tables.base[from + k];
+  for (int c = 0; c < Classes; ++c) {
+    const bool there = from_class + c < tables.n_classes;
+    for (int64_t k = threadIdx.x; k < width; k += threads)
+      base[(c + 1) * tile + k] = there ? tables.packed[(from_class + c) * tables.stride + from + k] : S(0);
+  }
+  __syncthreads();
+}
+
+// Adds the products of the rows with the centres in shared memory to `sum`, and the squares of the first block of
+// classes to `norm_sq`.
+template <int Classes, class In, class S>
+__device__ __forceinline__ void add_products(const In* const (&rows)[rows_at_a_time<S>], int64_t from, int64_t width,
+                                             int64_t tile, int64_t d, bool whole, bool first_block, const S* base,
+                                             RowSums<S, Classes>& sum, S (&norm_sq)[rows_at_a_time<S>]) {
+  constexpr int size = lane_columns<S>, rows_a_warp = rows_at_a_time<S>;
+  for (int64_t j = threadIdx.x % warp_lanes * size; j < width; j += step_columns<S>) {
+    Columns<S> v[rows_a_warp];
+#pragma unroll
+    for (int r = 0; r < rows_a_warp; ++r) v[r] = load_columns<S>(rows[r], from + j, d, whole);
+    const Columns<S> shift = *reinterpret_cast<const Columns<S>*>(base + j);
+#pragma unroll
+    for (int r = 0; r < rows_a_warp; ++r)
+#pragma unroll
+      for (int k = 0; k < size; ++k) {
+        v[r].value[k] -= shift.value[k];
+        if (first_block) norm_sq[r] += v[r].value[k] * v[r].value[k];
+      }
+#pragma unroll
+    for (int c = 0; c < Classes; ++c) {
+      const Columns<S> a = *reinterpret_cast<const Columns<S>*>(base + (c + 1) * tile + j);
+#pragma unroll
+      for (int r = 0; r < rows_a_warp; ++r)
+#pragma unroll
+        for (int k = 0; k < size; ++k) sum[r][c] += v[r].value[k] * a.value[k];
+    }
+  }
+}
+
+// Adds up the lanes' sums. With one part of the columns the scores are keys to consider; otherwise lane 0 stores them.
+template <int Classes, class S>
+__device__ __forceinline__ void take_scores(const Tables<S>& tables, int64_t from_class, int64_t first, int64_t n,
+                                            int64_t parts, const RowSums<S, Classes>& sum,
+                                            Nearest<S> (&found)[rows_at_a_time<S>], S* sums) {
+#pragma unroll
+  for (int c = 0; c < Classes; ++c) {
+    const bool there = from_class + c < tables.n_classes;
+    const S bias = there ? tables.bias[from_class + c] : static_cast<S>(INFINITY);
+#pragma unroll
+    for (int r = 0; r < rows_at_a_time<S>; ++r) {
+      const S score = warp_sum(sum[r][c]);
+      if (parts == 1)
+        found[r].consider(bias + score, from_class + c);
+      else if (threadIdx.x % warp_lanes == 0 && first + r < n)
+        sums[(blockIdx.y * n + first + r) * (Classes + 1) + c] = score;
+    }
+  }
+}
+
+// Decides the rows with one part of the columns, near ties in float64; otherwise lane 0 stores the squared norms.
+template <int Classes, class In, class S>
+__device__ __forceinline__ void finish_rows(const In* const (&rows)[rows_at_a_time<S>], const Tables<S>& tables,
+                                            const Margin& margin, int64_t first, int64_t n, int64_t parts,
+                                            const S (&norm_sq)[rows_at_a_time<S>],
+                                            const Nearest<S> (&found)[rows_at_a_time<S>], S* sums, int64_t* nearest) {
+  const int lane = threadIdx.x % warp_lanes;
+#pragma unroll
+  for (int r = 0; r < rows_at_a_time<S>; ++r) {
+    if (first + r >= n) break;
+    const S norm = warp_sum(norm_sq[r]);
+    if (parts > 1) {
+      if (lane == 0) sums[(blockIdx.y * n + first + r) * (Classes + 1) + Classes] = norm;
+      continue;
+    }
+    const bool clear = margin.clear(found[r].best, found[r].second, norm);
+    const int64_t at = clear ? found[r].at : settle(rows[r], tables);
+    if (lane == 0) nearest[first + r] = at;
+  }
+}
+
 // Scores rows, and decides them if there is one part. With several parts, writes sums (parts, n, Classes + 1): scores
 // and, in the last entry, ||v||^2 over the columns of the part.
 template <class In, class S, int Classes>
@@ -113,9 +201,9 @@ __global__ void __launch_bounds__(threads, resident_blocks<S>(Classes))
     score_few(const In* x, int64_t row_stride, int64_t n, bool whole, Tables<S> tables, Division of, int64_t tile,
               S* sums, int64_t* nearest) {
   S* const base = reinterpret_cast<S*>(dynamic_shared());  // base (tile,), followed by centres (Classes, tile)
-  constexpr int size = lane_columns<S>, rows_a_warp = rows_at_a_time<S>;
-  const int lane = threadIdx.x % warp_lanes, warp = threadIdx.x / warp_lanes;
-  const int64_t begin = blockIdx.y * of.columns, end = min(begin + of.columns, tables.stride), d = tables.d;
+  constexpr int rows_a_warp = rows_at_a_time<S>;
+  const int warp = threadIdx.x / warp_lanes;
+  const int64_t begin = blockIdx.y * of.columns, end = min(begin + of.columns, tables.stride);
   const Margin margin = margin_of(tables);
   const bool one_load = of.columns <= tile && tables.n_classes <= Classes;
   bool loaded = false;
@@ -131,68 +219,16 @@ __global__ void __launch_bounds__(threads, resident_blocks<S>(Classes))
       norm_sq[r] = 0;
     }
     for (int64_t from_class = 0; from_class < tables.n_classes; from_class += Classes) {
-      S sum[rows_a_warp][Classes] = {};
+      RowSums<S, Classes> sum = {};
       for (int64_t from = begin; from < end; from += tile) {
         const int64_t width = min(tile, end - from);
-        if (!(loaded && one_load)) {
-          __syncthreads();
-          for (int64_t k = threadIdx.x; k < width; k += threads) base[k] = tables.base[from + k];
-          for (int c = 0; c < Classes; ++c) {
-            const bool there = from_class + c < tables.n_classes;
-            for (int64_t k = threadIdx.x; k < width; k += threads)
-              base[(c + 1) * tile + k] = there ? tables.packed[(from_class + c) * tables.stride + from + k] : S(0);
-          }
-          __syncthreads();
-          loaded = true;
-        }
-        for (int64_t j = lane * size; j < width; j += step_columns<S>) {
-          Columns<S> v[rows_a_warp];
-#pragma unroll
-          for (int r = 0; r < rows_a_warp; ++r) v[r] = load_columns<S>(rows[r], from + j, d, whole);
-          const Columns<S> shift = *reinterpret_cast<const Columns<S>*>(base + j);
-#pragma unroll
-          for (int r = 0; r < rows_a_warp; ++r)
-#pragma unroll
-            for (int k = 0; k < size; ++k) {
-              v[r].value[k] -= shift.value[k];
-              if (from_class == 0) norm_sq[r] += v[r].value[k] * v[r].value[k];
-            }
-#pragma unroll
-          for (int c = 0; c < Classes; ++c) {
-            const Columns<S> a = *reinterpret_cast<const Columns<S>*>(base + (c + 1) * tile + j);
-#pragma unroll
-            for (int r = 0; r < rows_a_warp; ++r)
-#pragma unroll
-              for (int k = 0; k < size; ++k) sum[r][c] += v[r].value[k] * a.value[k];
-          }
-        }
+        if (!(loaded && one_load)) load_centres<Classes>(tables, from_class, from, width, tile, base);
+        loaded = true;
+        add_products<Classes>(rows, from, width, tile, tables.d, whole, from_class == 0, base, sum, norm_sq);
       }
-#pragma unroll
-      for (int c = 0; c < Classes; ++c) {
-        const bool there = from_class + c < tables.n_classes;
-        const S bias = there ? tables.bias[from_class + c] : static_cast<S>(INFINITY);
-#pragma unroll
-        for (int r = 0; r < rows_a_warp; ++r) {
-          const S score = warp_sum(sum[r][c]);
-          if (of.parts == 1)
-            found[r].consider(bias + score, from_class + c);
-          else if (lane == 0 && first + r < n)
-            sums[(blockIdx.y * n + first + r) * (Classes + 1) + c] = score;
-        }
-      }
+      take_scores<Classes>(tables, from_class, first, n, of.parts, sum, found, sums);
     }
-#pragma unroll
-    for (int r = 0; r < rows_a_warp; ++r) {
-      if (first + r >= n) break;
-      const S norm = warp_sum(norm_sq[r]);
-      if (of.parts > 1) {
-        if (lane == 0) sums[(blockIdx.y * n + first + r) * (Classes + 1) + Classes] = norm;
-        continue;
-      }
-      const bool clear = margin.clear(found[r].best, found[r].second, norm);
-      const int64_t at = clear ? found[r].at : settle(rows[r], tables);
-      if (lane == 0) nearest[first + r] = at;
-    }
+    finish_rows<Classes>(rows, tables, margin, first, n, of.parts, norm_sq, found, sums, nearest);
   }
 }
 

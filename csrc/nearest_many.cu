@@ -68,114 +68,93 @@ struct Shared {
 };
 constexpr size_t shared_bytes = std::max(sizeof(Shared), sizeof(float) * row_block * score_stride);
 
-// found (class_blocks, n): the smallest keys of each row in each block of classes. norms_sq (n,): ||v||^2.
+using RowTile = nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::row_major>;
+using ClassTile = nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, __nv_bfloat16, nvcuda::wmma::col_major>;
+using Scores = nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float>;
+
+// A thread's share of a step: columns of a row, and of a class in two bfloat16 parts.
 template <class In>
-__global__ void __launch_bounds__(threads)
-    score_many(const In* x, int64_t row_stride, int64_t n, bool whole, Tables<float> tables, int64_t class_blocks,
-               Found* found, float* norms_sq) {
-  using namespace nvcuda;
-  using Row = wmma::fragment<wmma::matrix_a, 16, 16, 16, __nv_bfloat16, wmma::row_major>;
-  using Class = wmma::fragment<wmma::matrix_b, 16, 16, 16, __nv_bfloat16, wmma::col_major>;
-  using Scores = wmma::fragment<wmma::accumulator, 16, 16, 16, float>;
+struct Step {
+  Vector<In> row[own / Vector<In>::size];
+  Eight high[own / 8], low[own / 8];
+};
+
+// Splits v = x - base into two bfloat16 parts and stores the step in shared memory; adds v^2 to norm_sq.
+template <class In>
+__device__ __forceinline__ void store_step(const Step<In>& next, const float* base, int at, Shared& shared,
+                                           float& norm_sq) {
   constexpr int vector = Vector<In>::size;
-
-  Shared& shared = *reinterpret_cast<Shared*>(dynamic_shared());
-  const int warp = threadIdx.x / warp_lanes, warp_row = warp / 2 * 32, warp_class = warp % 2 * 64;
-  const int64_t class_of_block = blockIdx.x % class_blocks, first_class = class_of_block * class_block;
-  const int64_t first_row = blockIdx.x / class_blocks * row_block;
-  const int mine = threadIdx.x / 2, column = threadIdx.x % 2 * own;  // two threads load a row and a class
-  const int64_t row_at = min(first_row + mine, n - 1);
-  const In* const row = x + row_at * row_stride;
-  const __nv_bfloat16* const high = tables.high + (first_class + mine) * tables.stride;
-  const __nv_bfloat16* const low = tables.low + (first_class + mine) * tables.stride;
-
-  Vector<In> next_row[own / vector];
-  Eight next_high[own / 8], next_low[own / 8];
-  // Loads the data of a step into registers.
-  const auto fetch = [&](int64_t from) {
 #pragma unroll
-    for (int k = 0; k < own / vector; ++k) next_row[k] = load(row, from + column + k * vector, tables.d, whole);
+  for (int k = 0; k < own / 8; ++k) {
+    Eight row_high, row_low;
 #pragma unroll
-    for (int k = 0; k < own / 8; ++k) {
-      next_high[k] = *reinterpret_cast<const Eight*>(high + from + column + k * 8);
-      next_low[k] = *reinterpret_cast<const Eight*>(low + from + column + k * 8);
+    for (int i = 0; i < 8; ++i) {
+      const int j = k * 8 + i;
+      const float v = scored(next.row[j / vector].value[j % vector]) - base[j];
+      norm_sq += v * v;
+      row_high.value[i] = v;
+      row_low.value[i] = v - scored(row_high.value[i]);
     }
-  };
+    *reinterpret_cast<Eight*>(shared.row_high + at + k * 8) = row_high;
+    *reinterpret_cast<Eight*>(shared.row_low + at + k * 8) = row_low;
+    *reinterpret_cast<Eight*>(shared.class_high + at + k * 8) = next.high[k];
+    *reinterpret_cast<Eight*>(shared.class_low + at + k * 8) = next.low[k];
+  }
+}
 
-  Scores scores[2][4], sums[2][4];
+// Adds the products of a step to a warp's 2 x 4 tiles, in three products of bfloat16 parts.
+__device__ __forceinline__ void multiply_step(const Shared& shared, int warp_row, int warp_class,
+                                              Scores (&scores)[2][4]) {
+  using namespace nvcuda;
+#pragma unroll
+  for (int k = 0; k < step; k += 16) {
+    RowTile row_high[2], row_low[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int tile = (warp_row + r * 16) * tile_stride + k;
+      wmma::load_matrix_sync(row_high[r], shared.row_high + tile, tile_stride);
+      wmma::load_matrix_sync(row_low[r], shared.row_low + tile, tile_stride);
+    }
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      const int tile = (warp_class + c * 16) * tile_stride + k;
+      ClassTile class_high, class_low;
+      wmma::load_matrix_sync(class_high, shared.class_high + tile, tile_stride);
+      wmma::load_matrix_sync(class_low, shared.class_low + tile, tile_stride);
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        wmma::mma_sync(scores[r][c], row_low[r], class_high, scores[r][c]);
+        wmma::mma_sync(scores[r][c], row_high[r], class_low, scores[r][c]);
+        wmma::mma_sync(scores[r][c], row_high[r], class_high, scores[r][c]);
+      }
+    }
+  }
+}
+
+// Adds the tensor cores' sums to those in registers and sets them to zero.
+__device__ __forceinline__ void flush(Scores (&scores)[2][4], Scores (&sums)[2][4]) {
 #pragma unroll
   for (int r = 0; r < 2; ++r)
 #pragma unroll
     for (int c = 0; c < 4; ++c) {
-      wmma::fill_fragment(scores[r][c], 0.0f);
-      wmma::fill_fragment(sums[r][c], 0.0f);
+#pragma unroll
+      for (int i = 0; i < Scores::num_elements; ++i) sums[r][c].x[i] += scores[r][c].x[i];
+      nvcuda::wmma::fill_fragment(scores[r][c], 0.0f);
     }
-  float norm_sq = 0;
+}
 
-  fetch(0);
-  for (int64_t from = 0; from < tables.stride; from += step) {
-    const int at = mine * tile_stride + column;
-#pragma unroll
-    for (int k = 0; k < own / 8; ++k) {
-      Eight row_high, row_low;
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        const int j = k * 8 + i;
-        const float v = scored(next_row[j / vector].value[j % vector]) - tables.base[from + column + j];
-        norm_sq += v * v;
-        row_high.value[i] = v;
-        row_low.value[i] = v - scored(row_high.value[i]);
-      }
-      *reinterpret_cast<Eight*>(shared.row_high + at + k * 8) = row_high;
-      *reinterpret_cast<Eight*>(shared.row_low + at + k * 8) = row_low;
-      *reinterpret_cast<Eight*>(shared.class_high + at + k * 8) = next_high[k];
-      *reinterpret_cast<Eight*>(shared.class_low + at + k * 8) = next_low[k];
-    }
-    __syncthreads();
-    if (from + step < tables.stride) fetch(from + step);
-#pragma unroll
-    for (int k = 0; k < step; k += 16) {
-      Row row_high[2], row_low[2];
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const int tile = (warp_row + r * 16) * tile_stride + k;
-        wmma::load_matrix_sync(row_high[r], shared.row_high + tile, tile_stride);
-        wmma::load_matrix_sync(row_low[r], shared.row_low + tile, tile_stride);
-      }
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        const int tile = (warp_class + c * 16) * tile_stride + k;
-        Class class_high, class_low;
-        wmma::load_matrix_sync(class_high, shared.class_high + tile, tile_stride);
-        wmma::load_matrix_sync(class_low, shared.class_low + tile, tile_stride);
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          wmma::mma_sync(scores[r][c], row_low[r], class_high, scores[r][c]);
-          wmma::mma_sync(scores[r][c], row_high[r], class_low, scores[r][c]);
-          wmma::mma_sync(scores[r][c], row_high[r], class_high, scores[r][c]);
-        }
-      }
-    }
-    __syncthreads();
-    if ((from + step) % sum_columns != 0 && from + step < tables.stride) continue;
-#pragma unroll
-    for (int r = 0; r < 2; ++r)
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-#pragma unroll
-        for (int i = 0; i < Scores::num_elements; ++i) sums[r][c].x[i] += scores[r][c].x[i];
-        wmma::fill_fragment(scores[r][c], 0.0f);
-      }
-  }
-
-  float* const score = reinterpret_cast<float*>(dynamic_shared());  // keys without bias, (row_block, score_stride)
+// Finds the three smallest keys of a row among the classes of the block, by two threads for each row.
+__device__ __forceinline__ Found smallest(const Scores (&sums)[2][4], const Tables<float>& tables, int64_t first_class,
+                                          int warp_row, int warp_class) {
+  float* const score = reinterpret_cast<float*>(dynamic_shared());  // (row_block, score_stride)
 #pragma unroll
   for (int r = 0; r < 2; ++r)
 #pragma unroll
     for (int c = 0; c < 4; ++c)
-      wmma::store_matrix_sync(score + (warp_row + r * 16) * score_stride + warp_class + c * 16, sums[r][c],
-                              score_stride, wmma::mem_row_major);
+      nvcuda::wmma::store_matrix_sync(score + (warp_row + r * 16) * score_stride + warp_class + c * 16, sums[r][c],
+                                      score_stride, nvcuda::wmma::mem_row_major);
   __syncthreads();
+  const int mine = threadIdx.x / 2;
   Found best = nothing();
   for (int k = threadIdx.x % 2; k < class_block; k += 2) {
     const int64_t c = first_class + k;
@@ -188,6 +167,58 @@ __global__ void __launch_bounds__(threads)
   other.at = __shfl_xor_sync(all_lanes, best.at, 1);
   other.next = __shfl_xor_sync(all_lanes, best.next, 1);
   best.merge(other);
+  return best;
+}
+
+// found (class_blocks, n): the smallest keys of each row in each block of classes. norms_sq (n,): ||v||^2.
+template <class In>
+__global__ void __launch_bounds__(threads)
+    score_many(const In* x, int64_t row_stride, int64_t n, bool whole, Tables<float> tables, int64_t class_blocks,
+               Found* found, float* norms_sq) {
+  constexpr int vector = Vector<In>::size;
+  Shared& shared = *reinterpret_cast<Shared*>(dynamic_shared());
+  const int warp = threadIdx.x / warp_lanes, warp_row = warp / 2 * 32, warp_class = warp % 2 * 64;
+  const int64_t class_of_block = blockIdx.x % class_blocks, first_class = class_of_block * class_block;
+  const int64_t first_row = blockIdx.x / class_blocks * row_block;
+  const int mine = threadIdx.x / 2, column = threadIdx.x % 2 * own;  // two threads load a row and a class
+  const In* const row = x + min(first_row + mine, n - 1) * row_stride;
+  const __nv_bfloat16* const high = tables.high + (first_class + mine) * tables.stride;
+  const __nv_bfloat16* const low = tables.low + (first_class + mine) * tables.stride;
+
+  Step<In> next;
+  // Loads the data of a step into registers.
+  const auto fetch = [&](int64_t from) {
+#pragma unroll
+    for (int k = 0; k < own / vector; ++k) next.row[k] = load(row, from + column + k * vector, tables.d, whole);
+#pragma unroll
+    for (int k = 0; k < own / 8; ++k) {
+      next.high[k] = *reinterpret_cast<const Eight*>(high + from + column + k * 8);
+      next.low[k] = *reinterpret_cast<const Eight*>(low + from + column + k * 8);
+    }
+  };
+
+  Scores scores[2][4], sums[2][4];
+#pragma unroll
+  for (int r = 0; r < 2; ++r)
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      nvcuda::wmma::fill_fragment(scores[r][c], 0.0f);
+      nvcuda::wmma::fill_fragment(sums[r][c], 0.0f);
+    }
+  float norm_sq = 0;
+
+  fetch(0);
+  for (int64_t from = 0; from < tables.stride; from += step) {
+    const bool last = from + step >= tables.stride;
+    store_step(next, tables.base + from + column, mine * tile_stride + column, shared, norm_sq);
+    __syncthreads();
+    if (!last) fetch(from + step);
+    multiply_step(shared, warp_row, warp_class, scores);
+    __syncthreads();
+    if ((from + step) % sum_columns == 0 || last) flush(scores, sums);
+  }
+
+  const Found best = smallest(sums, tables, first_class, warp_row, warp_class);
   norm_sq += __shfl_xor_sync(all_lanes, norm_sq, 1);
   if (threadIdx.x % 2 != 0 || first_row + mine >= n) return;
   found[class_of_block * n + first_row + mine] = best;
