@@ -80,9 +80,7 @@ def train_runs(root: str, identity: str, values: list[dict[str, Any]], source: S
     try:
         runs = store.train_together(
             program,
-            data_root=source.root,
-            download=source.download,
-            device=source.device,
+            source=source,
             on_problem=lambda _, text: problems.append(text),
         )
     except torch.OutOfMemoryError as error:

@@ -165,9 +165,7 @@ def _take(store: Store, program: Program, source: Source, events: Connection) ->
     try:
         runs = store.train_together(
             program,
-            data_root=source.root,
-            download=source.download,
-            device=source.device,
+            source=source,
             on_epoch=lambda config, state: send("epoch", config, state.epoch, state.loss),
             on_problem=lambda config, text: send("problem", config, text=text),
         )

@@ -221,9 +221,7 @@ class Store:
         self,
         configs: Sequence[Configuration],
         *,
-        data_root: Path | None = None,
-        download: bool = False,
-        device: str = "cpu",
+        source: Source | None = None,
         on_epoch: Callable[[RunConfig, State], None] = lambda _, __: None,
         on_problem: Callable[[RunConfig, str], None] = lambda _, __: None,
     ) -> list[Run | None]:
@@ -233,9 +231,7 @@ class Store:
 
         Args:
             configs: Configurations of one shape.
-            data_root: torchvision data root; by default $NCHARNESS_DATA.
-            download: Whether data may be downloaded into it.
-            device: Device to train on.
+            source: Source of the data and device; by default $NCHARNESS_DATA and the CPU.
             on_epoch: Function that is called with configuration and state after every epoch.
             on_problem: Function that is called with configuration and a sentence where a file is corrupt.
 
@@ -245,11 +241,12 @@ class Store:
         Raises:
             ValueError: A device that there is not, or configurations that differ in shape.
         """
-        devices.check(device)
+        source = source or Source()
+        devices.check(source.device)
         with ExitStack() as locks:
             mine = [config for config in configs if _entered(locks, self._locked(config, wait=False))]
             with _TRAINING, _one_thread():
-                runs = self._finished(mine, Source(data_root, download, device), Tell(on_epoch, on_problem))
+                runs = self._finished(mine, source, Tell(on_epoch, on_problem))
         return [runs.get(config.key()) for config in configs]
 
     def _finished(self, configs: Sequence[Configuration], source: Source, tell: Tell) -> dict[str, Run]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ncharness import RunConfig, Store
+from ncharness.store.messages import Source
 from ncharness.training.loop import State
 
 if not torch.cuda.is_available():
@@ -45,7 +46,7 @@ def test_a_stopped_run_resumes_to_the_same_rows(config, tmp_path):
 @pytest.mark.parametrize("config", [PLAIN, AS_AT_SCALE_PAPER], ids=["plain", "augmented, bf16, compiled"])
 def test_runs_as_one_program_are_near_the_runs_alone_and_resume_to_the_same_rows(config, tmp_path):
     configs = [config.replace(seed=seed) for seed in range(3)]
-    untouched = Store(tmp_path / "untouched").train_together(configs, device="cuda")
+    untouched = Store(tmp_path / "untouched").train_together(configs, source=Source(device="cuda"))
     for each, run in zip(configs, untouched, strict=True):
         alone = Store(tmp_path / "alone").train(each, device="cuda")
         for mine, true in zip(run.rows, alone.rows, strict=True):
@@ -60,8 +61,10 @@ def test_runs_as_one_program_are_near_the_runs_alone_and_resume_to_the_same_rows
 
     store = Store(tmp_path / "stopped")
     with pytest.raises(StoppedError):
-        store.train_together(configs, device="cuda", on_epoch=stop)
-    assert [run.rows for run in store.train_together(configs, device="cuda")] == [run.rows for run in untouched]
+        store.train_together(configs, source=Source(device="cuda"), on_epoch=stop)
+    assert [run.rows for run in store.train_together(configs, source=Source(device="cuda"))] == [
+        run.rows for run in untouched
+    ]
 
 
 def test_weights_of_a_run_on_the_device_load_without_one(tmp_path):
