@@ -27,7 +27,8 @@ from ncharness.store.processes import available_cpus, ensure, missing
 from ncharness.store.progress import progress_line
 from ncharness.store.run import Configuration, Run
 from ncharness.training import devices
-from ncharness.training.datasets import load, needs_root
+from ncharness.training.dataset_specs import needs_root
+from ncharness.training.datasets import load
 from ncharness.verdicts.claim import SUITES, Check, Claim, Setting
 from ncharness.verdicts.judge import judged, judgement, places, with_holm
 from ncharness.verdicts.plan import plan

@@ -1,12 +1,12 @@
 """The command line: train, ls, show, report, bound, figure1, bench, info."""
 
 import argparse
-import dataclasses
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.console import Console
 from ncharness.cli.bench import add_bench
 from ncharness.cli.tables import print_bounds, print_layers, print_rows, print_runs
 from ncharness.kernels import ops
-from ncharness.metrics.registry import markdown_aliases, markdown_table
+from ncharness.metrics import registry
 from ncharness.report.figure1_readings import recipe
 from ncharness.report.markdown import filled, selected, verdict_table
 from ncharness.report.page import write_report
@@ -24,11 +24,22 @@ from ncharness.store.messages import Source, TrainingFailedError
 from ncharness.store.processes import ensure, missing
 from ncharness.store.progress import progress_line
 from ncharness.store.store import Store
-from ncharness.training import devices
+from ncharness.training import dataset_specs, devices, networks
 from ncharness.training.config import RunConfig, grid
 from ncharness.training.provenance import facts
 from ncharness.verdicts.bound import sweep
 from ncharness.verdicts.rows import read_csv, replace_file
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""Commands of a parser, to which each is added."""
+
+TABLES: dict[str, Callable[[], str]] = {
+    "metrics": registry.markdown_table,
+    "aliases": registry.markdown_aliases,
+    "data-sets": dataset_specs.markdown_table,
+    "architectures": networks.markdown_table,
+}
+"""Tables of the documentation that are made from specs, by the word of their mark."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,12 +71,70 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("run", help="the key, or a part of the name")
     show.set_defaults(command=_show)
     _add_report(verbs)
+    _add_bound(verbs)
+    _add_figure1(verbs)
+    add_bench(verbs)
+    verbs.add_parser("info", help="versions, backend and why, store, device").set_defaults(command=_info)
+    return parser
+
+
+def _add_train(verbs: Verbs) -> None:
+    train = verbs.add_parser(
+        "train",
+        help="train runs",
+        usage="ncharness train [options]",
+        description="Train runs. Any option takes several values, 4,6,8: every combination.",
+    )
+    for name, of in RunConfig.field_specs().items():
+        value = getattr(RunConfig, name)
+        default = "+".join(value) if isinstance(value, tuple) else str(value)
+        train.add_argument(
+            _option(name), default=default, metavar=of.kind.metavar, help=f"{of.help} ({default or 'none'})"
+        )
+    train.add_argument("--data-root", type=Path, metavar="DIR", help="torchvision data root ($NCHARNESS_DATA)")
+    train.add_argument("--download", action="store_true", help="allow downloads into it")
+    train.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="processes side by side (one per processor, on a GPU 1); of an executor, runs submitted at a time (all)",
+    )
+    train.add_argument(
+        "--together",
+        type=int,
+        metavar="N",
+        help="most networks of one shape that are trained as one program (1; on a GPU as many as fill it)",
+    )
+    train.add_argument("--executor", default="processes", metavar="NAME", help=f"who trains: {EXECUTORS} (%(default)s)")
+    train.add_argument("--device", default="cpu", metavar="NAME", help=f"where: {devices.NAMES} (%(default)s)")
+    train.set_defaults(command=_train)
+
+
+def _add_report(verbs: Verbs) -> None:
+    report = verbs.add_parser(
+        "report",
+        help="write report.html again, from claims.csv and the store; or tables in Markdown",
+        description="Writes report.html again, from claims.csv and the runs of the store. With --markdown it writes "
+        "Markdown tables instead: to the standard output, or into the places that the named documents mark with "
+        "<!-- generated:claims c2 c3 --> or <!-- generated:WORD -->, and <!-- /generated -->. WORD is "
+        f"{', '.join(TABLES)}.",
+    )
+    report.add_argument("--markdown", action="store_true", help="write Markdown tables instead of the page")
+    report.add_argument("--csv", type=Path, help="rows to read with --markdown (claims.csv of the store)")
+    report.add_argument("documents", nargs="*", type=Path, help="documents to fill with --markdown")
+    report.set_defaults(command=_report)
+
+
+def _add_bound(verbs: Verbs) -> None:
     bound = verbs.add_parser("bound", help="the comparative bound from the runs on halves, over p and alpha")
     bound.add_argument("--eps", type=float, default=0.05, help="threshold of every depth (%(default)s)")
     bound.add_argument("--alpha", default="0.05,0.1,0.5", help="alphas of the bound (%(default)s)")
     bound.add_argument("--delta1", default="0", help="a number, which is assumed, or estimate (%(default)s)")
     bound.add_argument("--classes", type=int, default=10, help="classes of the data (%(default)s)")
     bound.set_defaults(command=_bound)
+
+
+def _add_figure1(verbs: Verbs) -> None:
     figure = verbs.add_parser(
         "figure1",
         help="Figure 1 of the paper from the runs of the store, beside the published numbers",
@@ -76,78 +145,31 @@ def build_parser() -> argparse.ArgumentParser:
     figure.add_argument("--width", type=int, help="H of the runs (all)")
     figure.add_argument("--out", type=Path, help="folder to write into (the store)")
     figure.set_defaults(command=_figure1)
-    add_bench(verbs)
-    verbs.add_parser("info", help="versions, backend and why, store, device").set_defaults(command=_info)
-    return parser
-
-
-def _add_train(verbs: Any) -> None:
-    train = verbs.add_parser(
-        "train",
-        help="train runs",
-        usage="ncharness train [options]",
-        description="Train runs. Any option takes several values, 4,6,8: every combination.",
-    )
-    for field in dataclasses.fields(RunConfig):
-        default = "+".join(field.default) if isinstance(field.default, tuple) else str(field.default)
-        name, about = f"--{field.name.replace('_', '-')}", RunConfig.about(field.name)
-        train.add_argument(name, default=default, help=f"{about} ({default or 'none'})")
-    train.add_argument("--data-root", type=Path, help="torchvision data root ($NCHARNESS_DATA)")
-    train.add_argument("--download", action="store_true", help="allow downloads into it")
-    train.add_argument(
-        "--jobs",
-        type=int,
-        help="processes side by side (one per processor, on a GPU 1); of an executor, runs submitted at a time (all)",
-    )
-    train.add_argument(
-        "--together",
-        type=int,
-        help="most networks of one shape that are trained as one program (1; on a GPU as many as fill it)",
-    )
-    train.add_argument("--executor", default="processes", help=f"who trains: {EXECUTORS} (%(default)s)")
-    train.add_argument("--device", default="cpu", help=f"where: {devices.NAMES} (%(default)s)")
-    train.set_defaults(command=_train)
-
-
-def _add_report(verbs: Any) -> None:
-    report = verbs.add_parser(
-        "report",
-        help="write report.html again, from claims.csv and the store; or tables in Markdown",
-        description="Writes report.html again, from claims.csv and the runs of the store. With --markdown it writes "
-        "Markdown tables instead: to the standard output, or into the places that the named documents mark with "
-        "<!-- generated:claims c2 c3 -->, <!-- generated:metrics --> or <!-- generated:aliases -->, and "
-        "<!-- /generated -->.",
-    )
-    report.add_argument("--markdown", action="store_true", help="write Markdown tables instead of the page")
-    report.add_argument("--csv", type=Path, help="rows to read with --markdown (claims.csv of the store)")
-    report.add_argument("documents", nargs="*", type=Path, help="documents to fill with --markdown")
-    report.set_defaults(command=_report)
 
 
 def configs_from(options: argparse.Namespace) -> list[RunConfig]:
-    """The configurations that the options of `train` name: a grid over the options with several values."""
+    """Return the configurations that the options of `train` name: a grid over the options with several values.
+
+    Args:
+        options: Parsed options.
+
+    Returns:
+        A configuration for every combination, the last option varying fastest.
+
+    Raises:
+        ValueError: A value that an option cannot take.
+    """
     axes: dict[str, list[Any]] = {}
-    for field in dataclasses.fields(RunConfig):
-        texts = str(getattr(options, field.name)).split(",")
-        axes[field.name] = [_parsed(field.name, field.default, text) for text in texts]
+    for name, of in RunConfig.field_specs().items():
+        try:
+            axes[name] = [of.kind.parse(text) for text in str(getattr(options, name)).split(",")]
+        except ValueError as error:
+            raise ValueError(f"{_option(name)}: {error}") from None
     return grid(RunConfig(), **axes)
 
 
-def _parsed(name: str, default: Any, text: str) -> Any:
-    if isinstance(default, tuple):
-        return tuple(text.split("+")) if text else ()
-    if name == "n_train" and text == "None":
-        return None
-    kind = int if default is None else type(default)
-    if kind is bool:
-        if text not in ("False", "True"):
-            raise ValueError(f"--{name.replace('_', '-')}: expected True or False, got {text!r}")
-        return text == "True"
-    try:
-        return kind(text)
-    except ValueError:
-        word = "an integer" if kind is int else "a number"
-        raise ValueError(f"--{name.replace('_', '-')}: expected {word}, got {text!r}") from None
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -225,7 +247,8 @@ def _markdown(table: Path, documents: Sequence[Path]) -> int:
     if not documents:
         print(claims([]), end="")
         return 0
-    tables = {"claims": claims, "metrics": lambda _: markdown_table(), "aliases": lambda _: markdown_aliases()}
+    tables: dict[str, Callable[[Sequence[str]], str]] = {"claims": claims}
+    tables |= {what: partial(_of_specs, table) for what, table in TABLES.items()}
     for document in documents:
         before = document.read_text(encoding="utf-8")
         after = filled(before, tables)
@@ -233,6 +256,10 @@ def _markdown(table: Path, documents: Sequence[Path]) -> int:
             replace_file(document, after)
         print(f"{document}: {'written' if after != before else 'unchanged'}")
     return 0
+
+
+def _of_specs(table: Callable[[], str], _: Sequence[str]) -> str:
+    return table()
 
 
 def _figure1(options: argparse.Namespace) -> int:

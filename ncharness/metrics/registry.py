@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from ncharness.metrics.nc1 import between_rank, between_trace, class_separation,
 from ncharness.metrics.nc2 import discrimination, equiangularity, equinorm, etf_distance, frame_distance
 from ncharness.metrics.nc3_nc4 import product_duality, self_duality
 from ncharness.metrics.rank import stable_rank, subspace_alignment
+from ncharness.metrics.specs import by_name, markdown_grid
 
 RowFunction: TypeAlias = Callable[[Tensor, Tensor, ClassStats], "Tensor | float"]
 """A metric of one's own: features (n, d) of a batch, labels (n,), the training set's statistics of the layer.
@@ -42,6 +43,21 @@ class Needs(Enum):
     WEIGHT = "the classifier's weight alone"
     OUTPUTS = "the network's outputs"
 
+    @property
+    def scope(self) -> Literal["layer", "network"]:
+        """Whether a metric of these quantities is a number per layer, or one of the whole network."""
+        return "network" if self in (Needs.WEIGHT, Needs.OUTPUTS) else "layer"
+
+    @property
+    def held_out(self) -> bool:
+        """Whether held-out rows are measured too, about the class means of the training rows."""
+        return self in (Needs.ROWS, Needs.PREDICTIONS)
+
+    @property
+    def computed_in_sweep(self) -> bool:
+        """Whether the sweep over the data computes the metric itself, so that a spec has no function."""
+        return self in (Needs.PREDICTIONS, Needs.OUTPUTS)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetricSpec:
@@ -49,13 +65,17 @@ class MetricSpec:
 
     Attributes:
         name: Name in `metrics=[...]` and in the rows of a run.
-        needs: Quantities that it is computed from.
+        needs: Quantities that it is computed from. They decide too whether the metric is of a layer or of the network
+            (`Needs.scope`), and whether held-out rows are measured (`Needs.held_out`).
         function: Function of these, in the order in which `Needs` names them. None for PREDICTIONS and OUTPUTS, which
             the sweep computes itself. The metric of ROWS is the mean of its values over tr(Sigma_B).
         convention: Definition and convention, in Markdown.
         otherwise: Keywords and functions for other conventions, in Markdown.
         source: Papers.
         elsewhere: Names in other packages and papers, in Markdown.
+
+    Raises:
+        ValueError: A spec without a function that its needs ask for, or with one that they do not.
     """
 
     name: str
@@ -65,6 +85,16 @@ class MetricSpec:
     otherwise: str = ""
     source: str = ""
     elsewhere: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.function is None) != self.needs.computed_in_sweep:
+            wanted = "None" if self.needs.computed_in_sweep else f"one of {self.needs.value}"
+            raise ValueError(f"function: expected {wanted} for {self.name}, got {self.function!r}")
+
+    @property
+    def measured_of(self) -> str:
+        """Layer or network, and whether held-out rows are measured, in words."""
+        return f"{self.needs.scope}; held-out rows too" if self.needs.held_out else self.needs.scope
 
 
 def _top_nc1(stats: ClassStats, gram: Tensor, _: Tensor) -> Tensor:
@@ -87,9 +117,8 @@ def _weak(x: Tensor, _: Tensor, nearest: Tensor, stats: ClassStats) -> Tensor:
 _PAPYAN, _ZHU = "Papyan et al. 2020", "Zhu et al. 2021"
 _ETF = "‖MMᵀ/‖MMᵀ‖_F − P/√(C − 1)‖_F"
 
-METRICS: dict[str, MetricSpec] = {
-    spec.name: spec
-    for spec in (
+METRICS: dict[str, MetricSpec] = by_name(
+    (
         MetricSpec(
             name="nc1_trace",
             needs=Needs.STATS,
@@ -329,7 +358,7 @@ METRICS: dict[str, MetricSpec] = {
             source="Lyu & Li 2019; Ji et al. 2021",
         ),
     )
-}
+)
 """Every metric that can be asked for by name, each declared once, in the order of the table of the documentation."""
 
 ALIASES = {
@@ -347,8 +376,10 @@ def names(*needs: Needs) -> tuple[str, ...]:
 
 def markdown_table() -> str:
     """Return the table of the metrics with their conventions, for the documentation."""
-    head = ("metric", "definition and convention", "other conventions", "source")
-    lines = [(f"`{spec.name}`", spec.convention, spec.otherwise, spec.source) for spec in METRICS.values()]
+    head = ("metric", "definition and convention", "other conventions", "a number per", "source")
+    lines = [
+        (f"`{spec.name}`", spec.convention, spec.otherwise, spec.measured_of, spec.source) for spec in METRICS.values()
+    ]
     return markdown_grid(head, lines)
 
 
@@ -358,19 +389,13 @@ def markdown_aliases() -> str:
     return markdown_grid(("name here", "elsewhere"), [*ALIASES.items(), *lines])
 
 
-def markdown_grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; bars inside cells are escaped."""
-    body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in (head, *lines)]
-    return "\n".join([body[0], f"|{'|'.join('---' for _ in head)}|", *body[1:]])
-
-
 def check_names(names: Iterable[str]) -> None:
     """Raise ValueError, with close matches, unless all are names of METRICS and each is there once."""
     seen: set[str] = set()
     for name in names:
         if name in ("cdnv", "ncc_error"):
             raise ValueError(f"metrics: {name} is measured of every layer anyway; leave it out")
-        if name not in METRICS:
+        if not isinstance(name, str) or name not in METRICS:
             close = difflib.get_close_matches(str(name), METRICS, n=3)
             hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(METRICS)}"
             raise ValueError(f"metrics: expected names of metrics, got {name!r}; {hint}")

@@ -13,7 +13,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ncharness.metrics.registry import markdown_grid
+from ncharness.metrics.specs import markdown_grid
 from ncharness.report.terminal import count, counts, interval
 from ncharness.verdicts.rows import ClaimRow, number, ordered
 

@@ -11,7 +11,7 @@ from ncharness.store.run import Configuration
 from ncharness.training.batched import shape
 from ncharness.training.config import RunConfig
 from ncharness.training.cost import ASSUMED_RATES, ASSUMED_STEP, step_flops
-from ncharness.training.networks import ARCHITECTURES
+from ncharness.training.networks import spec_of
 
 MOST = 64
 """Most networks in a program: drawing batches and measuring, which `fitting` does not count, are done serially."""
@@ -21,7 +21,7 @@ Program: TypeAlias = list[Configuration]
 """Runs that are trained together, or a single one."""
 
 
-def programs(configs: Sequence[Configuration], *, together: int | None = None, device: str = "cpu") -> list[Program]:
+def grouped(configs: Sequence[Configuration], *, together: int | None = None, device: str = "cpu") -> list[Program]:
     """Group the runs into programs, the longest first.
 
     `together` is the most runs in a program. None means `fitting` on a CUDA device, and one on the CPU, where several
@@ -31,7 +31,7 @@ def programs(configs: Sequence[Configuration], *, together: int | None = None, d
         raise ValueError(f"together: expected at least 1, or None, got {together!r}")
     by_shape: dict[RunConfig | str, Program] = {}
     for config in configs:
-        if isinstance(config, RunConfig) and config.arch in ARCHITECTURES:
+        if isinstance(config, RunConfig) and spec_of(config.arch).sized:
             by_shape.setdefault(shape(config), []).append(config)
         else:
             by_shape[config.key()] = [config]

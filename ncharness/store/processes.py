@@ -22,7 +22,7 @@ import torch
 
 from ncharness.store.estimates import estimated_seconds
 from ncharness.store.executor_loop import Executor, train_through
-from ncharness.store.groups import Program, failure, halved, programs, too_large
+from ncharness.store.groups import Program, failure, grouped, halved, too_large
 from ncharness.store.messages import Event, Source, TrainingFailedError
 from ncharness.store.run import Configuration, Run, configuration_from
 from ncharness.store.store import Store
@@ -54,7 +54,7 @@ def ensure(
     """Return all the runs, by key, after training those that are not finished with up to `jobs` processes.
 
     Without `jobs` there are as many processes as CPUs, or one on a GPU. Up to `together` runs of one shape are trained
-    as one program; None means the default of `groups.programs` for the device.
+    as one program; None means the default of `groups.grouped` for the device.
 
     If a process dies, the others train its run. Raises TrainingFailedError if a run fails or is left over; finished
     runs and checkpoints are kept. On Ctrl-C the workers are stopped and KeyboardInterrupt is raised: the next call
@@ -68,7 +68,7 @@ def ensure(
     ended: list[int] = []
     if todo := missing(store, configs):
         source = source or Source()
-        work = programs(todo, together=together, device=source.device)
+        work = grouped(todo, together=together, device=source.device)
         if executor is not None:
             train_through(executor, store, work, source=source, on_event=on_event, at_once=jobs)
         else:

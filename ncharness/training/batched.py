@@ -21,7 +21,7 @@ from ncharness.training.augment import augmented, darkest, draw, joined
 from ncharness.training.config import RunConfig
 from ncharness.training.datasets import Dataset
 from ncharness.training.loop import State, compiled, epoch_batches, measurement, seeded, untrained
-from ncharness.training.networks import ARCHITECTURES
+from ncharness.training.networks import ARCHITECTURES, spec_of
 from ncharness.training.rows import Row
 
 Tensors = dict[str, Tensor]
@@ -111,8 +111,9 @@ def check_shapes(configs: Sequence[RunConfig]) -> None:
     if not configs:
         raise ValueError("configs: expected at least one run, got none")
     for config in configs:
-        if config.arch not in ARCHITECTURES:
-            raise ValueError(f"configs: expected networks of {', '.join(ARCHITECTURES)}, got {config.arch}")
+        if not spec_of(config.arch).sized:
+            sized = ", ".join(name for name, spec in ARCHITECTURES.items() if spec.sized)
+            raise ValueError(f"configs: expected networks of {sized}, got {config.arch}")
         if (wanted := shape(configs[0])) != (found := shape(config)):
             name, first, other = next(
                 (field.name, *values)

@@ -7,13 +7,14 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ncharness.metrics.registry import check_names, names
 from ncharness.training.augment import AUGMENTATIONS
-from ncharness.training.datasets import known
-from ncharness.training.networks import ARCHITECTURES
-from ncharness.training.torchvision_names import check_classifier
+from ncharness.training.dataset_specs import known
+from ncharness.training.networks import ARCHITECTURES, spec_of
+
+T = TypeVar("T", int, float)
 
 SCHEMA = 2
 """Raised when a change of the code changes the rows that a configuration yields: older runs become stale."""
@@ -38,11 +39,42 @@ _LATER = ("metrics", "augment", "precision", "compiled")
 """Fields that came after the first release of the schema: a key leaves them out at their defaults."""
 
 
-Checker = Callable[[str, Any], Any]
-"""A check of a field: from its name and value to the value as it is kept, or ValueError."""
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Values that a field of a configuration takes.
+
+    Attributes:
+        check: Function from the field's name and a value to the value as it is kept, or ValueError.
+        parse: Function from the text of an option of the command line to a value, or ValueError.
+        metavar: Word for the value in the help of the command line.
+        choices: The values, where they are some few.
+    """
+
+    check: Callable[[str, Any], Any]
+    parse: Callable[[str], Any]
+    metavar: str
+    choices: tuple[Any, ...] = ()
 
 
-def _integer(least: int, *, optional: bool = False) -> Checker:
+@dataclass(frozen=True, kw_only=True)
+class FieldSpec:
+    """A field of a configuration, as the metadata of the field have it: all that the command line knows of it.
+
+    Attributes:
+        about: Help text, or a function that gives it.
+        kind: Values that the field takes.
+    """
+
+    about: str | Callable[[], str]
+    kind: Kind
+
+    @property
+    def help(self) -> str:
+        """Help text."""
+        return self.about if isinstance(self.about, str) else self.about()
+
+
+def _integer(least: int, *, optional: bool = False) -> Kind:
     def check(name: str, value: Any) -> Any:
         if optional and value is None:
             return None
@@ -50,10 +82,13 @@ def _integer(least: int, *, optional: bool = False) -> Checker:
             raise ValueError(f"{name}: expected an integer of at least {least}, got {value!r}")
         return value
 
-    return check
+    def parse(text: str) -> int | None:
+        return None if optional and text == "None" else _number_of(text, int, "an integer")
+
+    return Kind(check=check, parse=parse, metavar="N")
 
 
-def _number(wanted: str = "", holds: Callable[[float], bool] = lambda _: True) -> Checker:
+def _number(wanted: str = "", holds: Callable[[float], bool] = lambda _: True) -> Kind:
     def check(name: str, value: Any) -> float:
         number = float(value)  # 0 and 0.0 are one configuration with one key
         if not 0.0 <= number < float("inf"):
@@ -62,47 +97,77 @@ def _number(wanted: str = "", holds: Callable[[float], bool] = lambda _: True) -
             raise ValueError(f"{name}: expected {wanted}, got {number!r}")
         return number
 
-    return check
+    return Kind(check=check, parse=lambda text: _number_of(text, float, "a number"), metavar="X")
 
 
-def _one_of(*choices: Any) -> Checker:
+def _number_of(text: str, kind: type[T], words: str) -> T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"expected {words}, got {text!r}") from None
+
+
+def _one_of(*choices: Any) -> Kind:
     def check(name: str, value: Any) -> Any:
         if value not in choices:
             raise ValueError(f"{name}: expected one of {', '.join(map(str, choices))}, got {value!r}")
         return type(choices[0])(value)  # 1 and True are one configuration with one key
 
-    return check
+    return Kind(check=check, parse=str, metavar="NAME", choices=choices)
 
 
-def _points(name: str, value: Any) -> tuple[str, ...]:
-    points = tuple(value)  # JSON has no tuples; a configuration read back must equal the one written
+def _flag() -> Kind:
+    def parse(text: str) -> bool:
+        if text not in ("False", "True"):
+            raise ValueError(f"expected True or False, got {text!r}")
+        return text == "True"
+
+    return dataclasses.replace(_one_of(False, True), parse=parse, metavar="BOOL")
+
+
+def _several(check: Callable[[str, tuple[Any, ...]], None]) -> Kind:
+    def checked(name: str, value: Any) -> tuple[Any, ...]:
+        kept = tuple(value)  # JSON has no tuples; a configuration read back must equal the one written
+        check(name, value)
+        return kept
+
+    return Kind(check=checked, parse=lambda text: tuple(text.split("+")) if text else (), metavar="NAMES")
+
+
+def _check_points(name: str, value: Any) -> None:
+    points = tuple(value)
     if not points or set(points) - {"paper", "pre_bn", "out"}:
         raise ValueError(f"{name}: expected some of paper, pre_bn, out, got {points!r}")
-    return points
 
 
-def _metrics(name: str, value: Any) -> tuple[str, ...]:
+def _check_metrics(name: str, value: Any) -> None:
     if isinstance(value, str):
         raise ValueError(f"{name}: expected several names, got the string {value!r}")
     check_names(tuple(value))
-    return tuple(value)
 
 
-def _setting(default: Any, about: str | Callable[[], str], check: Checker | None = None, choices: Any = ()) -> Any:
-    """A field with its help text and its check, which the command line reads too; `choices` are one of each."""
-    return field(default=default, metadata={"about": about, "check": check or _one_of(*choices), "choices": choices})
+def _arch() -> Kind:
+    def check(_: str, value: Any) -> Any:
+        spec_of(value)
+        return value
+
+    return Kind(check=check, parse=str, metavar="NAME")
 
 
-def _anything(_: str, value: Any) -> Any:
-    return value
+def _text() -> Kind:
+    return Kind(check=lambda _, value: value, parse=str, metavar="NAME")
 
 
-def _archs() -> str:
+def _field(default: Any, about: str | Callable[[], str], kind: Kind) -> Any:
+    return field(default=default, metadata={"spec": FieldSpec(about=about, kind=kind)})
+
+
+def _about_arch() -> str:
     return f"{', '.join(ARCHITECTURES)}, or a classifier of torchvision such as resnet18"
 
 
-def _some_metrics() -> str:
-    return f"metrics besides NCC error and CDNV, joined by +, such as {', '.join(names()[:3])}"
+def _about_metrics() -> str:
+    return f"metrics besides NCC error and CDNV, joined by +: {', '.join(names())}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +176,7 @@ class RunConfig:
 
     The defaults are the optimiser settings of arXiv:2202.09028 (SGD, momentum 0.9, weight decay 5e-4, batch 128,
     learning rate 0.1) on a network and a data set that train in seconds on one CPU core. The metadata of each field
-    hold its help text and its check; `ncharness train --help` lists them.
+    hold its `FieldSpec`: help text, check and parser, which `ncharness train` reads too.
 
     Attributes:
         arch: Architecture: mlp, conv, convres, or a classifier of torchvision such as resnet18.
@@ -149,52 +214,57 @@ class RunConfig:
         '56ccd62a27'
     """
 
-    arch: str = _setting("mlp", _archs, _anything)
-    depth: int = _setting(
+    arch: str = _field("mlp", _about_arch, _arch())
+    depth: int = _field(
         8, "L, the counted hidden layers; not of torchvision's, whose layers are their own", _integer(1)
     )
-    width: int = _setting(256, "H, units or channels of each; likewise", _integer(1))
-    data: str = _setting("digits", lambda: ", ".join(known()), _anything)
-    n_train: int | None = _setting(None, "training samples (default: all)", _integer(1, optional=True))
-    noise: float = _setting(
+    width: int = _field(256, "H, units or channels of each; likewise", _integer(1))
+    data: str = _field("digits", lambda: ", ".join(known()), _text())
+    n_train: int | None = _field(None, "training samples (default: all)", _integer(1, optional=True))
+    noise: float = _field(
         0.0, "fraction of corrupted training labels", _number("a fraction in [0, 1]", lambda value: value <= 1.0)
     )
-    noise_kind: str = _setting(
+    noise_kind: str = _field(
         "exact",
         "exact (that many, all wrong) or reference (the reference code's draw)",
-        choices=("exact", "reference"),
+        _one_of("exact", "reference"),
     )
-    epochs: int = _setting(150, "passes over the training samples", _integer(1))
-    batch_size: int = _setting(128, "samples per step", _integer(1))
-    lr: float = _setting(0.1, "learning rate of the first epochs", _number())
-    momentum: float = _setting(0.9, "momentum of SGD", _number("a number in [0, 1)", lambda value: value < 1.0))
-    weight_decay: float = _setting(5e-4, "weight decay of SGD", _number())
-    schedule: str = _setting("code", f"learning-rate schedule: {', '.join(SCHEDULES)}", choices=tuple(SCHEDULES))
-    points: tuple[str, ...] = _setting(("paper",), "capture points joined by +: paper, pre_bn, out", _points)
-    measurements: int = _setting(12, "about how many epochs are measured, log-spaced", _integer(1))
-    part: str = _setting(
-        "all", "all, or of a split for the comparative bound: first (S1) or both (S1 and S2 with noise)", choices=PARTS
+    epochs: int = _field(150, "passes over the training samples", _integer(1))
+    batch_size: int = _field(128, "samples per step", _integer(1))
+    lr: float = _field(0.1, "learning rate of the first epochs", _number())
+    momentum: float = _field(0.9, "momentum of SGD", _number("a number in [0, 1)", lambda value: value < 1.0))
+    weight_decay: float = _field(5e-4, "weight decay of SGD", _number())
+    schedule: str = _field("code", f"learning-rate schedule: {', '.join(SCHEDULES)}", _one_of(*SCHEDULES))
+    points: tuple[str, ...] = _field(
+        ("paper",), "capture points joined by +: paper, pre_bn, out", _several(_check_points)
     )
-    split: int = _setting(0, "which random division into S1 and S2", _integer(0))
-    seed: int = _setting(0, "seed of initialisation, batches and label noise", _integer(0))
-    metrics: tuple[str, ...] = _setting((), _some_metrics, _metrics)
-    augment: str = _setting(
+    measurements: int = _field(12, "about how many epochs are measured, log-spaced", _integer(1))
+    part: str = _field(
+        "all",
+        "all, or of a split for the comparative bound: first (S1) or both (S1 and S2 with noise)",
+        _one_of(*PARTS),
+    )
+    split: int = _field(0, "which random division into S1 and S2", _integer(0))
+    seed: int = _field(0, "seed of initialisation, batches and label noise", _integer(0))
+    metrics: tuple[str, ...] = _field((), _about_metrics, _several(_check_metrics))
+    augment: str = _field(
         "none",
         "of the training batches: none, crop_flip or code (with the rotation of the reference code)",
-        choices=AUGMENTATIONS,
+        _one_of(*AUGMENTATIONS),
     )
-    precision: str = _setting("float32", "of training: float32 or bf16; measured in float32", choices=PRECISIONS)
-    compiled: bool = _setting(False, "train through torch.compile: True or False", choices=(False, True))
+    precision: str = _field("float32", "of training: float32 or bf16; measured in float32", _one_of(*PRECISIONS))
+    compiled: bool = _field(False, "train through torch.compile: True or False", _flag())
 
     def __post_init__(self) -> None:
-        own_layers = self.arch not in ARCHITECTURES
-        checks = {one.name: one.metadata["check"] for one in dataclasses.fields(self)}
-        for name in ("points", "metrics", *checks):  # the first two decide what a classifier of torchvision can take
-            if own_layers and name in ("depth", "width"):
-                continue
-            object.__setattr__(self, name, checks[name](name, getattr(self, name)))
-            if own_layers and name == "metrics":
-                self._check_classifier()
+        spec = spec_of(self.arch)
+        if not spec.sized:
+            self._drop_sizes()
+        for name, of in self.field_specs().items():
+            if spec.sized or name not in ("depth", "width"):
+                object.__setattr__(self, name, of.kind.check(name, getattr(self, name)))
+        if set(self.points) - {"paper", *spec.points}:
+            there_are = " or ".join(("paper", *spec.points))
+            raise ValueError(f"points: expected {there_are} for {self.arch}, which has no other, got {self.points!r}")
         if self.part == "all" and self.split:
             raise ValueError(f"split: expected 0 where nothing is split (part all), got {self.split!r}")
         if self.part == "first" and self.noise:
@@ -203,28 +273,17 @@ class RunConfig:
             raise ValueError(f"noise_kind: expected exact for part {self.part}, got {self.noise_kind!r}")
 
     @classmethod
-    def about(cls, name: str) -> str:
-        """Return the help text of a field.
+    def field_specs(cls) -> dict[str, FieldSpec]:
+        """Return the fields by name, with their help texts, checks and parsers."""
+        return {one.name: one.metadata["spec"] for one in dataclasses.fields(cls)}
 
-        Args:
-            name: Name of the field.
-
-        Returns:
-            The text.
-        """
-        text = cls.__dataclass_fields__[name].metadata["about"]
-        return str(text() if callable(text) else text)
-
-    def _check_classifier(self) -> None:
-        """Check a classifier of torchvision; its depth and width become 0, as its layers are its own."""
-        check_classifier(self.arch, argument="arch", instead=f"{', '.join(ARCHITECTURES)} or ")
+    def _drop_sizes(self) -> None:
+        """Set depth and width to 0, as for every network whose layers are its own."""
         for name in ("depth", "width"):
             default = type(self).__dataclass_fields__[name].default
             if (value := getattr(self, name)) not in (0, default):
                 raise ValueError(f"{name}: expected 0 for {self.arch}, whose layers are its own, got {value!r}")
             object.__setattr__(self, name, 0)
-        if "pre_bn" in self.points:
-            raise ValueError(f"points: expected paper or out for {self.arch}, which has no other, got {self.points!r}")
 
     def key(self) -> str:
         """Return ten hex digits that name this run: a hash of every field and of the schema number.
@@ -251,7 +310,7 @@ class RunConfig:
         data = re.sub(r"[^\w.]+", "-", self.data)  # folder:<path> would not do in a file name
         rate = "" if self.lr == 0.1 else f"-lr{self.lr:g}"
         half = "" if self.part == "all" else f"-{self.part}{self.split}"
-        network = f"{self.arch}-L{self.depth:02d}-H{self.width}" if self.arch in ARCHITECTURES else self.arch
+        network = f"{self.arch}-L{self.depth:02d}-H{self.width}" if spec_of(self.arch).sized else self.arch
         return f"{network}-{data}-p{self.noise:.2f}{rate}{half}-s{self.seed}"
 
     def replace(self, **changes: Any) -> "RunConfig":

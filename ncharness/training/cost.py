@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ncharness.training.config import RunConfig
-from ncharness.training.datasets import Sizes, sizes_of
-from ncharness.training.networks import ARCHITECTURES
+from ncharness.training.dataset_specs import Sizes, sizes_of
+from ncharness.training.networks import ARCHITECTURES, spec_of
 
 ASSUMED_RATES = {"float32": 2.5e13, "bf16": 2e14}
 """FLOP per second that a data-centre GPU of the 2020s is ASSUMED to sustain; nothing here has been measured on one."""
 ASSUMED_STEP = 1e-3
 """Seconds that a training step is ASSUMED to take there at the least, for its launches: those of ten layers or so."""
-_RESNET18 = 5.6e8
-"""Multiplications of a ResNet-18 with the CIFAR stem for one image of 32 x 32 pixels: for want of more, of any such."""
 
 
 class Flops(NamedTuple):
@@ -30,19 +28,27 @@ class Flops(NamedTuple):
 
 
 def sizes(config: RunConfig) -> Sizes | None:
-    """The sizes of the run's data set, None for one whose sizes are known only once it is read (folder:<path>)."""
+    """Return the sizes of a run's data set; None where they are known only once it is read (`folder:<path>`)."""
     return sizes_of(config.data)
 
 
 def samples(config: RunConfig, available: int) -> int:
-    """How many samples a run trains on, of a training set of `available`."""
+    """Return the number of samples that a run trains on, of a training set of `available`."""
     return (config.n_train or available) // (2 if config.part == "first" else 1)
 
 
 def flops(config: RunConfig) -> Flops | None:
-    """Count the FLOPs of a training from its epochs, its samples and its network.
+    """Count the floating-point operations of a run, from its epochs, its samples and its network.
 
-    None where the data's sizes are not known, and for torchvision's networks.
+    Args:
+        config: A run.
+
+    Returns:
+        Operations of training and of measuring; None where the sizes of the data or the FLOPs of the architecture are
+        not known, as of torchvision's networks.
+
+    Raises:
+        ValueError: An unknown architecture.
     """
     known, step = sizes(config), step_flops(config)
     if known is None or step is None:
@@ -56,34 +62,54 @@ def flops(config: RunConfig) -> Flops | None:
 
 
 def forward_flops(arch: str, *, depth: int, width: int, in_shape: Sequence[int], n_classes: int) -> int:
-    """FLOPs of one sample's forward pass through the convolutions and linear maps of a network of `networks.build`."""
-    if arch not in ARCHITECTURES:
-        raise ValueError(f"arch: expected one of {', '.join(ARCHITECTURES)}, got {arch!r}")
-    return ARCHITECTURES[arch].forward_flops(depth, width, in_shape, n_classes)
+    """Count the floating-point operations of one sample's forward pass.
+
+    Args:
+        arch: Name in ARCHITECTURES, of an architecture with a count.
+        depth: Number of counted blocks.
+        width: Units or channels of each.
+        in_shape: Shape of a sample.
+        n_classes: Number of outputs.
+
+    Returns:
+        Operations of the convolutions and linear maps of the network that `networks.build` gives for these arguments.
+
+    Raises:
+        ValueError: An architecture that is unknown or has no count.
+    """
+    counts = {name: spec.forward_flops for name, spec in ARCHITECTURES.items()}
+    if (count := counts.get(arch)) is None:
+        raise ValueError(f"arch: expected one of {', '.join(name for name in counts if counts[name])}, got {arch!r}")
+    return count(depth, width, in_shape, n_classes)
 
 
 def training_seconds(config: RunConfig) -> float:
-    """Roughly how long a training takes one core of a server of the 2020s: for the order of runs, plans and ETAs."""
-    known = sizes(config)
+    """Estimate roughly how many seconds a training takes one core of a server of the 2020s.
+
+    Args:
+        config: A run.
+
+    Returns:
+        Seconds, for the order of runs, plans and the time that is left. Data of unknown size count as 4,000 samples.
+
+    Raises:
+        ValueError: An unknown architecture.
+    """
+    known, spec = sizes(config), spec_of(config.arch)
     trained = samples(config, known.n_train if known else 4000)
-    if config.arch not in ARCHITECTURES:
-        return 6.5e-11 * _RESNET18 * config.epochs * trained
-    per_layer: float = ARCHITECTURES[config.arch].layer_products(config.width) + 2000 * float(config.width) ** 0.5
+    per_layer: float = spec.layer_products(config.width) + 2000 * float(config.width) ** 0.5
     return 6.5e-11 * (config.depth + 1) * per_layer * config.epochs * trained
 
 
 def step_flops(config: RunConfig) -> int | None:
-    """Count the FLOPs of a training step of a whole batch; None where `flops` is None."""
-    known = sizes(config)
-    if known is None or config.arch not in ARCHITECTURES:
+    """Count the floating-point operations of a training step of a whole batch; None where `flops` is None."""
+    known, count = sizes(config), spec_of(config.arch).forward_flops
+    if known is None or count is None:
         return None
-    forward = forward_flops(
-        config.arch, depth=config.depth, width=config.width, in_shape=known.shape, n_classes=known.n_classes
-    )
-    return 3 * forward * config.batch_size
+    return 3 * count(config.depth, config.width, known.shape, known.n_classes) * config.batch_size
 
 
 def steps(config: RunConfig) -> int:
-    """Training steps of a run, where `flops` are known."""
+    """Return the number of training steps of a run whose `flops` are known."""
     known = sizes(config)
     return config.epochs * math.ceil(samples(config, known.n_train if known else 0) / config.batch_size)

@@ -1,4 +1,4 @@
-"""The paper's networks MLP-L-H, CONV-L-H and CONVRES-L-H with named capture points, and torchvision's by name.
+"""Architectures: the paper's networks MLP-L-H, CONV-L-H and CONVRES-L-H, and torchvision's classifiers by name.
 
 The L counted layers (arXiv:2202.09028) are the children `block01`, `block02`, ... of the network. Each has the
 children `pre_bn`, whose output is what batch norm receives, and `out`, the activation, whose output the next block
@@ -12,176 +12,166 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
-from ncharness.training.torchvision_names import check_classifier
+from ncharness.metrics.specs import by_name, markdown_grid
+from ncharness.training.torchvision_networks import (
+    CIFAR_FAMILIES,
+    MULTIPLICATIONS,
+    check_classifier,
+    classifier,
+    classifier_layers,
+)
 
-CIFAR_FAMILIES = ("resnet", "resnext", "wide_resnet", "vgg", "densenet")
-"""How the names begin of the classifiers of torchvision for which there is a CIFAR stem."""
+Point = Literal["pre_bn", "out"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchSpec:
+    """An architecture: all that building, measuring, planning and help texts know of it.
+
+    Attributes:
+        name: Value of `RunConfig.arch`.
+        about: Description for the documentation, in Markdown.
+        builder: Function from depth, width, shape of a sample and number of classes to a network. Where depth and width
+            apply, its counted blocks are the children that `block_names` names, each with the children `pre_bn` and
+            `out`.
+        paper_point: Capture point that the reference code of arXiv:2202.09028 records.
+        forward_flops: Function of the same arguments: floating-point operations of a forward pass of one sample. None
+            where they are not known: the cost of a run is then estimated by its time alone.
+        layer_products: Function from the width to the multiplications of one block for one sample, roughly, for
+            estimates of time; of the whole network where depth and width do not apply.
+        sized: Whether depth and width apply. If not, both are 0, and every network is trained alone.
+        layers: Function from a network and capture points to names of modules by names of layers. None for the points
+            of the counted blocks.
+    """
+
+    name: str
+    about: str
+    builder: Callable[[int, int, tuple[int, ...], int], nn.Module]
+    paper_point: Point
+    forward_flops: Callable[[int, int, Sequence[int], int], int] | None
+    layer_products: Callable[[int], float]
+    sized: bool = True
+    layers: Callable[[nn.Module, Sequence[str]], dict[str, str]] | None = None
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """Capture points that the architecture has, in the order of execution."""
+        return ("pre_bn", "out") if self.layers is None else ("out",)
+
+
+def spec_of(arch: str) -> ArchSpec:
+    """Return the spec of an architecture.
+
+    Args:
+        arch: Name in ARCHITECTURES, or that of a classifier of torchvision.
+
+    Returns:
+        The spec; of a classifier of torchvision the one of `torchvision_spec`.
+
+    Raises:
+        ValueError: A name that is neither, with close matches.
+    """
+    if isinstance(arch, str) and arch in ARCHITECTURES:
+        return ARCHITECTURES[arch]
+    check_classifier(arch, argument="arch", instead=f"{', '.join(ARCHITECTURES)} or ")
+    return torchvision_spec(arch)
+
+
+def torchvision_spec(name: str) -> ArchSpec:
+    """Return the spec of a classifier of torchvision: one declaration for all of them."""
+    return ArchSpec(
+        name=name,
+        about="Any classifier by its name, as torchvision has it. Measured are its top-level modules, those of a "
+        "sequence one by one, without dropout, flattening and the logits.",
+        builder=partial(classifier, name),
+        paper_point="out",
+        forward_flops=None,
+        layer_products=lambda _: MULTIPLICATIONS,
+        sized=False,
+        layers=partial(classifier_layers, name),
+    )
 
 
 def build(arch: str, *, depth: int, width: int, in_shape: Sequence[int], n_classes: int) -> nn.Module:
-    """A network of `depth` counted blocks of `width` units or channels, for samples of shape `in_shape`.
+    """Build a network of `depth` counted blocks of `width` units or channels.
 
-    - `mlp`: flatten; L x {linear, BN, ReLU}; linear. Each f_i has H numbers.
-    - `conv`: a stem of two 2x2 convolutions of stride 2; L x {3x3 convolution, BN, ReLU}; linear. Each f_i has
-      shape (H, height / 4, width / 4): 64 H numbers for a 32 x 32 image.
-    - `convres`: the same with `ResidualBlock`s.
-    - a classifier of torchvision by name: `torchvision_model`, of ResNet, VGG and DenseNet with the CIFAR stem. Its
-      layers are its own: `depth` and `width` are 0.
+    Args:
+        arch: Name in ARCHITECTURES, or that of a classifier of torchvision, whose layers are its own.
+        depth: Number of counted blocks; 0 for a classifier of torchvision.
+        width: Units or channels of each; 0 likewise.
+        in_shape: Shape of a sample: of any form for `mlp`; (channels, height, width) with height and width divisible by
+            4 for `conv` and `convres`; one that it can take for a classifier of torchvision.
+        n_classes: Number of outputs.
 
-    `conv` and `convres` need `in_shape` = (C, height, width) with both sides divisible by 4, classifiers of torchvision
-    a shape that they can take; ValueError otherwise.
-    Source: arXiv:2202.09028 and the code published with it; what that leaves open is said at `ResidualBlock`.
+    Returns:
+        The network, in training mode, with weights from torch's global generator.
+
+    Raises:
+        ValueError: An unknown name, or an argument that the architecture cannot take.
+
+    References:
+        arXiv:2202.09028 and the code published with it; `ResidualBlock` says what that leaves open.
     """
     shape = tuple(in_shape)
     if not shape:
         raise ValueError("in_shape: expected the sizes of one sample, such as (1, 8, 8), got ()")
     for size in shape:
         _check_count("in_shape", size)
-    if arch not in ARCHITECTURES:
-        return _classifier(arch, depth, width, shape, n_classes)
-    for name, value in (("depth", depth), ("width", width), ("n_classes", n_classes)):
-        _check_count(name, value)
-    return ARCHITECTURES[arch].builder(depth, width, shape, n_classes)
+    spec = spec_of(arch)
+    if spec.sized:
+        for name, value in (("depth", depth), ("width", width), ("n_classes", n_classes)):
+            _check_count(name, value)
+    return spec.builder(depth, width, shape, n_classes)
 
 
 def capture_points(arch: str, *, depth: int, points: Sequence[str] = ("paper",)) -> list[str]:
-    """The layer names to capture, in execution order and each once, such as `block01.pre_bn`, `block02.pre_bn`.
+    """Return the names of the layers to capture, such as `block01.pre_bn`, `block02.pre_bn`.
 
-    `points` are some of `pre_bn`, `out` and `paper`: what the reference code records, which is `pre_bn` for `mlp`
-    and `conv` and `out` for `convres`. The two are not comparable across architectures.
+    Args:
+        arch: Name in ARCHITECTURES, of an architecture with counted blocks.
+        depth: Number of counted blocks.
+        points: Some of `pre_bn`, `out` and `paper`: the point that the reference code records, which is `pre_bn` for
+            `mlp` and `conv` and `out` for `convres`. The two are not comparable across architectures.
+
+    Returns:
+        The names in the order of execution, each once.
+
+    Raises:
+        ValueError: Another architecture, depth or point.
     """
-    _check_arch(arch)
+    spec = _counted(arch)
     _check_count("depth", depth)
-    paper = ARCHITECTURES[arch].paper_point
-    wanted = {paper if point == "paper" else point for point in points}
-    if isinstance(points, str) or not wanted or wanted - {"pre_bn", "out"}:
-        raise ValueError(f"points: expected some of paper, pre_bn, out, got {points!r}")
-    return [f"{block}.{point}" for block in _block_names(depth) for point in ("pre_bn", "out") if point in wanted]
+    wanted = {spec.paper_point if point == "paper" else point for point in points}
+    if isinstance(points, str) or not wanted or wanted - {*spec.points}:
+        raise ValueError(f"points: expected some of paper, {', '.join(spec.points)}, got {points!r}")
+    return [f"{block}.{point}" for block in block_names(depth) for point in spec.points if point in wanted]
 
 
 def measured_layers(model: nn.Module, arch: str, *, depth: int, points: Sequence[str] = ("paper",)) -> dict[str, str]:
-    """The modules of a network of `build` whose outputs are measured, by layer name, in execution order.
+    """Return the modules whose outputs are measured, by names of layers.
 
-    For the paper's networks, `capture_points`, where the layer has the module's name. A classifier of torchvision has
-    one point, `out`, which is its `paper` too, so that module `layer1.0` is layer `layer1.0.out`:
+    Args:
+        model: A network of `build`.
+        arch: Its architecture.
+        depth: Its number of counted blocks.
+        points: Capture points, as for `capture_points`; `paper` or `out` for a classifier of torchvision.
 
-    - ResNet: every residual block, and the pooled features, which the head reads;
-    - VGG: every ReLU between the convolutions, and the pooled features;
-    - DenseNet: every dense block, and the last batch norm, before its ReLU and pooling, which are no modules;
-    - any other: its top-level modules, those of a sequence one by one, but dropout, flattening and the logits.
+    Returns:
+        Names of modules by names of layers, in the order of execution. The two are equal where blocks are counted; of a
+        classifier of torchvision the module `layer1.0` is the layer `layer1.0.out`.
+
+    Raises:
+        ValueError: Another architecture, depth or point.
     """
-    if arch in ARCHITECTURES:
-        return {name: name for name in capture_points(arch, depth=depth, points=points)}
-    if isinstance(points, str) or not points or set(points) - {"paper", "out"}:
-        raise ValueError(f"points: expected paper or out for {arch}, which has no other, got {points!r}")
-    return {f"{name}.out": name for name in _layers_of_classifier(model)}
-
-
-def torchvision_model(
-    name: str, *, n_classes: int, stem: Literal["imagenet", "cifar"] = "imagenet", in_channels: int = 3
-) -> nn.Module:
-    """A torchvision classifier with untrained weights, such as `resnet18`: (n, 3, h, w) to logits (n, n_classes).
-
-    `stem="cifar"` fits ResNet (ResNeXt and wide ResNet too), VGG and DenseNet to images of 32 x 32 pixels, as the
-    literature runs them (Papyan, Han & Donoho 2020; Zhu et al. 2021), for images of `in_channels` channels:
-
-    - ResNet, DenseNet: the first convolution is 3x3 with stride 1, the pooling after it is gone;
-    - VGG: the last feature map is averaged to one pixel, and one linear layer of its 512 channels is the head.
-
-    New layers are initialised as torchvision initialises that family. Raises ValueError for a name that torchvision
-    does not know, with close matches, and for another family.
-    """
-    if stem not in ("imagenet", "cifar"):
-        raise ValueError(f"stem: expected one of imagenet, cifar, got {stem!r}")
-    _check_count("n_classes", n_classes)
-    _check_count("in_channels", in_channels)
-    if stem == "imagenet" and in_channels != 3:
-        raise ValueError(f"in_channels: expected 3 with the imagenet stem, got {in_channels}")
-    check_classifier(name, argument="name")
-    import torchvision.models
-
-    # These two return auxiliary logits besides, and warn unless told how to initialise (as they do by default).
-    special = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    model: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=n_classes, **special)
-    if stem == "cifar":
-        _fit_to_small_images(model, name, n_classes, in_channels)
-    return model
-
-
-def _fit_to_small_images(model: Any, name: str, n_classes: int, in_channels: int) -> None:
-    from torchvision.models import DenseNet, ResNet
-    from torchvision.models.vgg import VGG
-
-    if isinstance(model, ResNet):
-        model.conv1 = _first_convolution(model.conv1, in_channels)
-        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-        model.maxpool = nn.Identity()
-    elif isinstance(model, DenseNet):
-        model.features.conv0 = _first_convolution(model.features.conv0, in_channels)
-        nn.init.kaiming_normal_(model.features.conv0.weight)
-        model.features.pool0 = nn.Identity()
-    elif isinstance(model, VGG):
-        if in_channels != 3:
-            model.features[0] = _first_convolution(model.features[0], in_channels)
-            nn.init.kaiming_normal_(model.features[0].weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(model.features[0].bias)
-        model.avgpool = nn.AdaptiveAvgPool2d(1)
-        model.classifier = nn.Linear(512, n_classes)
-        nn.init.normal_(model.classifier.weight, 0, 0.01)
-        nn.init.zeros_(model.classifier.bias)
-    else:
-        raise ValueError(f"stem: cifar is known for ResNet, VGG and DenseNet, got {name!r}")
-
-
-def _classifier(arch: str, depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.Module:
-    check_classifier(arch, argument="arch", instead=f"{', '.join(ARCHITECTURES)} or ")
-    for name, value in (("depth", depth), ("width", width)):
-        if value != 0:
-            raise ValueError(f"{name}: expected 0 for {arch}, whose layers are its own, got {value!r}")
-    if len(shape) != 3:
-        raise ValueError(f"in_shape: {arch} expected (channels, height, width), got {shape}")
-    if arch.startswith(CIFAR_FAMILIES):
-        model = torchvision_model(arch, n_classes=n_classes, stem="cifar", in_channels=shape[0])
-    else:
-        model = torchvision_model(arch, n_classes=n_classes, in_channels=shape[0])
-    model.eval()  # nothing is drawn, and no statistics move
-    try:
-        with torch.no_grad():
-            model(torch.zeros(1, *shape))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise ValueError(f"in_shape: {arch} cannot take samples of {shape}: {error}") from None
-    return model.train()
-
-
-def _layers_of_classifier(model: Any) -> list[str]:
-    from torchvision.models import DenseNet, ResNet
-    from torchvision.models.vgg import VGG
-
-    if isinstance(model, ResNet):
-        stages = ("layer1", "layer2", "layer3", "layer4")
-        return [*(f"{stage}.{i}" for stage in stages for i in range(len(getattr(model, stage)))), "avgpool"]
-    if isinstance(model, DenseNet):
-        blocks = [name for name, _ in model.features.named_children() if name.startswith("denseblock")]
-        return [*(f"features.{name}" for name in blocks), "features.norm5"]
-    if isinstance(model, VGG):
-        return [*(f"features.{i}" for i, of in enumerate(model.features) if isinstance(of, nn.ReLU)), "avgpool"]
-    layers: dict[str, nn.Module] = {}
-    for name, child in model.named_children():
-        if type(child) in (nn.Sequential, nn.ModuleList):  # no subclass: those are blocks
-            layers |= {f"{name}.{inner}": of for inner, of in child.named_children()}
-        else:
-            layers[name] = child
-    return [name for name, of in layers.items() if not isinstance(of, (nn.Dropout, nn.Flatten))][:-1]
-
-
-def _first_convolution(of: nn.Conv2d, in_channels: int) -> nn.Conv2d:
-    """3x3, stride 1, to as many channels as the one that it replaces."""
-    return nn.Conv2d(in_channels, of.out_channels, kernel_size=3, padding=1, bias=of.bias is not None)
+    spec = spec_of(arch)
+    if spec.layers is not None:
+        return spec.layers(model, points)
+    return {name: name for name in capture_points(arch, depth=depth, points=points)}
 
 
 class ResidualBlock(nn.Module):
@@ -212,7 +202,7 @@ class ResidualBlock(nn.Module):
 
 def _mlp(depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.Sequential:
     sizes = [math.prod(shape)] + [width] * depth
-    blocks = [_named(pre_bn=nn.Linear(sizes[i], width), bn=nn.BatchNorm1d(width), out=nn.ReLU()) for i in range(depth)]
+    blocks = [named(pre_bn=nn.Linear(sizes[i], width), bn=nn.BatchNorm1d(width), out=nn.ReLU()) for i in range(depth)]
     return _network({"flatten": nn.Flatten()}, blocks, {"head": nn.Linear(width, n_classes)})
 
 
@@ -235,7 +225,7 @@ def _conv(depth: int, width: int, shape: tuple[int, ...], n_classes: int, *, res
         blocks = [ResidualBlock(width) for _ in range(depth)]
     else:
         blocks = [
-            _named(
+            named(
                 pre_bn=nn.Conv2d(width, width, kernel_size=3, padding=1),
                 bn=nn.BatchNorm2d(width),
                 out=nn.ReLU(),
@@ -247,22 +237,26 @@ def _conv(depth: int, width: int, shape: tuple[int, ...], n_classes: int, *, res
 
 
 def _network(before: dict[str, nn.Module], blocks: Sequence[nn.Module], after: dict[str, nn.Module]) -> nn.Sequential:
-    named = dict(zip(_block_names(len(blocks)), blocks, strict=True))
-    return _named(**before, **named, **after)
+    counted = dict(zip(block_names(len(blocks)), blocks, strict=True))
+    return named(**before, **counted, **after)
 
 
-def _named(**children: nn.Module) -> nn.Sequential:
+def named(**children: nn.Module) -> nn.Sequential:
+    """Return the modules in sequence, each under its name."""
     return nn.Sequential(OrderedDict(children))
 
 
-def _block_names(depth: int) -> list[str]:
+def block_names(depth: int) -> list[str]:
+    """Return the names of the counted blocks: `block01`, `block02` and so on."""
     digits = max(2, len(str(depth)))  # so that the names sort
     return [f"block{i:0{digits}d}" for i in range(1, depth + 1)]
 
 
-def _check_arch(arch: str) -> None:
-    if arch not in ARCHITECTURES:
-        raise ValueError(f"arch: expected one of {', '.join(ARCHITECTURES)}, got {arch!r}")
+def _counted(arch: str) -> ArchSpec:
+    counted = {name: spec for name, spec in ARCHITECTURES.items() if spec.layers is None}
+    if arch not in counted:
+        raise ValueError(f"arch: expected one of {', '.join(counted)}, got {arch!r}")
+    return counted[arch]
 
 
 def _check_count(name: str, value: int) -> None:
@@ -282,35 +276,11 @@ def _conv_flops(depth: int, width: int, shape: Sequence[int], n_classes: int, *,
     return 2 * (stem + blocks + width * pixels * n_classes)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArchSpec:
-    """An architecture of depth L and width H: all that building, measuring, planning and help texts know of it.
-
-    Attributes:
-        name: Value of `RunConfig.arch`.
-        about: Description for help texts.
-        builder: Function from depth, width, shape of a sample and number of classes to a network whose counted blocks
-            are the children `block01`, `block02`, ..., each with the children `pre_bn` and `out`.
-        paper_point: Capture point that the reference code of arXiv:2202.09028 records, `pre_bn` or `out`.
-        forward_flops: Function of the same arguments: floating-point operations of a forward pass of one sample.
-        layer_products: Function from the width to the multiplications of one block for one sample, roughly, for
-            estimates of time.
-    """
-
-    name: str
-    about: str
-    builder: Callable[[int, int, tuple[int, ...], int], nn.Module]
-    paper_point: Literal["pre_bn", "out"]
-    forward_flops: Callable[[int, int, Sequence[int], int], int]
-    layer_products: Callable[[int], float]
-
-
-ARCHITECTURES: dict[str, ArchSpec] = {
-    spec.name: spec
-    for spec in (
+ARCHITECTURES: dict[str, ArchSpec] = by_name(
+    (
         ArchSpec(
             name="mlp",
-            about="L fully connected layers of H units",
+            about="Flatten; L × {linear, batch norm, ReLU}; linear. Each layer has H numbers.",
             builder=_mlp,
             paper_point="pre_bn",
             forward_flops=_mlp_flops,
@@ -318,7 +288,8 @@ ARCHITECTURES: dict[str, ArchSpec] = {
         ),
         ArchSpec(
             name="conv",
-            about="L convolutions of H channels behind a stem",
+            about="A stem of two 2×2 convolutions of stride 2; L × {3×3 convolution, batch norm, ReLU}; linear. Each "
+            "layer has shape (H, height / 4, width / 4): 64 H numbers for a 32×32 image.",
             builder=_conv,
             paper_point="pre_bn",
             forward_flops=partial(_conv_flops, convolutions=1),
@@ -326,12 +297,31 @@ ARCHITECTURES: dict[str, ArchSpec] = {
         ),
         ArchSpec(
             name="convres",
-            about="the same of residual blocks",
+            about="As `conv`, with a residual block of two 3×3 convolutions for each convolution.",
             builder=partial(_conv, residual=True),
             paper_point="out",
             forward_flops=partial(_conv_flops, convolutions=2),
             layer_products=lambda width: width**2 * (9 * 64),
         ),
     )
-}
-"""The architectures with a depth and a width, each declared once. Any other name is a classifier of torchvision."""
+)
+"""Architectures with a name of their own, each declared once. Any other name is a classifier of torchvision."""
+
+
+def markdown_table() -> str:
+    """Return the table of the architectures, for the documentation."""
+    head = ("architecture", "network", "capture points", "depth and width", "FLOPs")
+    own = [(f"`{name}`", spec.about, spec) for name, spec in ARCHITECTURES.items()]
+    others = torchvision_spec("torchvision")
+    families = [(f"torchvision: {name}", family.about, others) for name, family in CIFAR_FAMILIES.items()]
+    lines = [
+        (
+            name,
+            about,
+            ", ".join(f"`{point}`{' (paper)' if point == spec.paper_point else ''}" for point in spec.points),
+            "yes" if spec.sized else "0",
+            "counted" if spec.forward_flops else "not known",
+        )
+        for name, about, spec in [*own, *families, ("torchvision: others", others.about, others)]
+    ]
+    return markdown_grid(head, lines)

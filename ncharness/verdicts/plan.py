@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from ncharness.store.estimates import estimated_hours
-from ncharness.store.groups import Program, programs
+from ncharness.store.groups import Program, grouped
 from ncharness.store.processes import missing
 from ncharness.store.run import Configuration
 from ncharness.store.store import Store
@@ -33,7 +33,7 @@ def plan(
         place = f" {status.epoch}/{config.epochs}" if status.state == "partial" else ""
         yield f"{config.key()}  {config.name():40} {_told(config)}{status.state}{place}  {status.detail}".rstrip()
     todo = missing(store, configs)
-    work = programs(todo, together=together, device=device)
+    work = grouped(todo, together=together, device=device)
     hours = estimated_hours(work, device=device, at_once=at_once)
     with_what = f"with {at_once} processes" if device == "cpu" else "on a GPU, one program after the other"
     yield (
@@ -50,7 +50,7 @@ def plan(
             continue
         for config in others:
             yield f"{config.key()}  {config.name():40} {_told(config)}waits for data"
-        work = programs(others, together=together, device=device)
+        work = grouped(others, together=together, device=device)
         hours = estimated_hours(work, device=device, at_once=at_once)
         yield f"{len(others)} runs more wait for data, {_sum(others)}, about {_time(hours)} {with_what}: {why}"
         if not todo:

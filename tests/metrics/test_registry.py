@@ -12,6 +12,7 @@ import ncharness as nc
 from ncharness.kernels import ops
 from ncharness.metrics import registry
 from ncharness.metrics.registry import METRICS, MetricSpec, Needs
+from ncharness.metrics.specs import by_name
 
 NAMES = registry.names()
 
@@ -263,25 +264,36 @@ def test_the_table_of_the_documentation_is_that_of_the_specs():
     assert registry.markdown_aliases() in page
 
 
-def test_a_contributor_adds_a_metric_with_one_spec(monkeypatch):
-    """The promise of docs/contributing/add-a-metric.md: measured, refused, listed and documented from one place."""
-
-    def least_norm(stats):
-        return stats.mean.norm(dim=1).min()
-
-    spec = MetricSpec(name="least_norm", needs=Needs.STATS, function=least_norm, convention="least norm | of a mean")
-    with pytest.raises(ValueError, match="got 'least_norm'"):
-        nc.RunConfig(metrics=("least_norm",))
-    monkeypatch.setitem(METRICS, spec.name, spec)
-    report = nc.measure_layers(network(), [samples()], layers=["0"], n_classes=4, metrics=["nc1_trace", "least_norm"])
-    assert report.metrics["least_norm"]["0"] == float(least_norm(report.stats["0"]))
-    assert nc.RunConfig(metrics=("least_norm",)).metrics == ("least_norm",)
-    assert "| `least_norm` | least norm \\| of a mean |  |  |" in registry.markdown_table()
-    assert "least_norm" in registry.names(Needs.STATS)
+def test_specs_say_where_a_metric_is_measured():
+    model, batches = network(), [samples()]
+    report = nc.measure_layers(model, batches, layers=LAYERS, n_classes=4, held_out=batches, metrics=NAMES)
+    assert set(report.network) == {name for name in NAMES if METRICS[name].needs.scope == "network"}
+    assert set(report.metrics) == {name for name in NAMES if METRICS[name].needs.scope == "layer"}
+    assert set(report.held_out_metrics) == {name for name in NAMES if METRICS[name].needs.held_out}
 
 
-def test_every_need_is_met_by_a_metric_and_every_metric_says_its_convention():
+def test_every_metric_has_an_oracle_here_and_every_need_a_metric():
+    model, (inputs, labels) = network(), samples()
+    assert set(direct(model, inputs, labels, "3")) == set(NAMES)
     assert {spec.needs for spec in METRICS.values()} == set(Needs)
     assert all(name == spec.name and spec.convention for name, spec in METRICS.items())
-    in_the_sweep = {Needs.PREDICTIONS, Needs.OUTPUTS}
-    assert all((spec.function is None) == (spec.needs in in_the_sweep) for spec in METRICS.values())
+
+
+@pytest.mark.parametrize(("needs", "function"), [(Needs.STATS, None), (Needs.OUTPUTS, nc.nc1_trace)])
+def test_a_spec_has_a_function_unless_the_sweep_computes_it(needs, function):
+    with pytest.raises(ValueError, match=r"^function: expected .* for some, got "):
+        MetricSpec(name="some", needs=needs, function=function, convention="some")
+
+
+def test_two_specs_of_one_name_are_refused():
+    with pytest.raises(ValueError, match=r"^specs: expected a name for each, got 'nc1' twice"):
+        by_name([METRICS["nc1"], METRICS["margin"], METRICS["nc1"]])
+
+
+def test_no_word_of_the_metrics_is_lost_in_the_tables():
+    """Every name, convention, keyword, source and name elsewhere of the specs is in a table."""
+    table, aliases = registry.markdown_table(), registry.markdown_aliases()
+    for spec in METRICS.values():
+        for words in (f"`{spec.name}`", spec.convention, spec.otherwise, spec.source, spec.needs.scope):
+            assert words.replace("|", "\\|") in table, spec.name
+        assert spec.elsewhere in aliases

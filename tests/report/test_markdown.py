@@ -2,7 +2,7 @@
 
 import pytest
 
-from ncharness.metrics.registry import markdown_grid
+from ncharness.metrics.specs import markdown_grid
 from ncharness.report.markdown import filled, selected, verdict_table
 from ncharness.verdicts.rows import ClaimRow
 

@@ -14,20 +14,20 @@ def members(work: list[groups.Program]) -> list[list[int]]:
 
 
 def test_on_the_cpu_every_run_is_a_program(tiny: RunConfig) -> None:
-    assert members(groups.programs(grid(tiny, seed=range(3)))) == [[0], [1], [2]]
+    assert members(groups.grouped(grid(tiny, seed=range(3)))) == [[0], [1], [2]]
 
 
 def test_runs_of_one_shape_are_parted_into_programs_of_about_one_size(tiny: RunConfig) -> None:
     seven = grid(tiny, seed=range(7))
-    assert members(groups.programs(seven, together=7)) == [list(range(7))]
-    assert members(groups.programs(seven, together=100)) == [list(range(7))]
-    assert sorted(members(groups.programs(seven, together=3))) == [[0, 1], [2, 3], [4, 5, 6]]
-    assert sorted(members(groups.programs(seven, together=6))) == [[0, 1, 2], [3, 4, 5, 6]]
-    assert members(groups.programs(seven, together=1)) == [[seed] for seed in range(7)]
-    assert groups.programs([], together=3) == []
+    assert members(groups.grouped(seven, together=7)) == [list(range(7))]
+    assert members(groups.grouped(seven, together=100)) == [list(range(7))]
+    assert sorted(members(groups.grouped(seven, together=3))) == [[0, 1], [2, 3], [4, 5, 6]]
+    assert sorted(members(groups.grouped(seven, together=6))) == [[0, 1, 2], [3, 4, 5, 6]]
+    assert members(groups.grouped(seven, together=1)) == [[seed] for seed in range(7)]
+    assert groups.grouped([], together=3) == []
     for wrong in (0, -1):
         with pytest.raises(ValueError, match=f"^together: expected at least 1, or None, got {wrong}"):
-            groups.programs(seven, together=wrong)
+            groups.grouped(seven, together=wrong)
 
 
 def test_other_shapes_studies_and_networks_of_torchvision_are_apart_and_the_longest_come_first(
@@ -36,7 +36,7 @@ def test_other_shapes_studies_and_networks_of_torchvision_are_apart_and_the_long
     deep, noisy = tiny.replace(depth=5), tiny.replace(noise=0.5, seed=1)
     others = [Study(experiment="unconstrained.minimum", seed=i) for i in range(2)]
     others += [RunConfig(arch="resnet18", epochs=1, n_train=10, seed=i) for i in range(2)]
-    work = groups.programs([tiny, deep, *others, noisy], together=4)
+    work = groups.grouped([tiny, deep, *others, noisy], together=4)
     assert sorted(map(len, work)) == [1] * 5 + [2]
     assert [tiny, noisy] in work
     seconds = [sum(map(estimated_seconds, program)) for program in work]
@@ -56,9 +56,9 @@ def test_a_gpu_is_given_as_many_as_fill_a_step() -> None:
     assert fitting(narrow.replace(data="folder:/x")) == 1, "of unknown size"
     assert fitting(RunConfig(arch="resnet18")) == 1
     assert fitting(Study(experiment="unconstrained.minimum")) == 1
-    work = groups.programs(grid(narrow, seed=range(count + 1)), device="cuda:1")
+    work = groups.grouped(grid(narrow, seed=range(count + 1)), device="cuda:1")
     assert sorted(map(len, work)) == [(count + 1) // 2, (count + 2) // 2]
-    assert sorted(map(len, groups.programs(grid(narrow, seed=range(5)), device="cuda", together=1))) == [1] * 5
+    assert sorted(map(len, groups.grouped(grid(narrow, seed=range(5)), device="cuda", together=1))) == [1] * 5
 
 
 def test_a_step_is_three_forward_passes_of_a_batch() -> None:

@@ -2,22 +2,16 @@
 
 import dataclasses
 import json
-import math
 import re
 import subprocess
 import sys
-from collections import OrderedDict
-from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
+from ncharness.metrics.registry import names
 from ncharness.training.config import SCHEDULES, RunConfig, grid
-from ncharness.training.cost import flops, forward_flops, training_seconds
-from ncharness.training.datasets import DATASETS, DatasetSpec, Parts, Sizes, load
-from ncharness.training.loop import train
-from ncharness.training.networks import ARCHITECTURES, ArchSpec
+from ncharness.training.dataset_specs import known
+from ncharness.training.networks import ARCHITECTURES
 
 
 def test_key_covers_every_field() -> None:
@@ -254,7 +248,7 @@ def test_without_torchvision_its_classifiers_are_refused_and_the_papers_networks
     assert "which is not installed (pip install 'ncharness[claims]'), got 'resnet18'" in done.stdout
 
 
-KEYS = {
+KEYS: dict[str, dict[str, object]] = {
     "ace1bd5db5": {},
     "56ccd62a27": {"depth": 4, "seed": 1000, "noise": 0.5},
     "4da4d36e48": {"data": "mnist1d", "noise": 0.25, "seed": 1000, "n_train": 2000, "width": 200, "epochs": 100},
@@ -277,84 +271,60 @@ KEYS = {
     "71b39d1d82": {"points": ("pre_bn", "out"), "measurements": 20, "lr": 0, "momentum": 0},
     "82d39e133c": {"data": "folder:/images", "noise_kind": "reference", "noise": 1},
 }
+"""Configurations by the keys that they had before there were specs."""
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_keys_are_those_of_the_stores_that_people_have(key: str) -> None:
+    if KEYS[key].get("arch") == "resnet18":
+        pytest.importorskip("torchvision", reason="torchvision is not installed")
     assert RunConfig(**KEYS[key]).key() == key
 
 
 def test_every_field_has_a_help_text_and_every_choice_is_accepted() -> None:
-    for one in dataclasses.fields(RunConfig):
-        assert len(RunConfig.about(one.name)) > 3, one.name
-        for choice in one.metadata["choices"]:
-            changes = {"part": "both"} if one.name == "noise_kind" and choice == "exact" else {}
-            assert getattr(RunConfig(**{one.name: choice}, **changes), one.name) == choice
-            assert str(choice) in RunConfig.about(one.name), one.name
+    specs = RunConfig.field_specs()
+    assert [*specs] == [one.name for one in dataclasses.fields(RunConfig)]
+    for name, of in specs.items():
+        assert len(of.help) > 3, name
+        assert re.search(rf"^        {name}: \S", RunConfig.__doc__ or "", flags=re.MULTILINE), name
+        for choice in of.kind.choices:
+            assert getattr(RunConfig(**{name: choice}), name) == choice
+            assert str(choice) in of.help, name
+
+
+def test_the_text_of_every_value_is_parsed_to_the_value() -> None:
+    for config in [RunConfig(**changes) for changes in KEYS.values() if changes.get("arch") != "resnet18"]:
+        for name, of in RunConfig.field_specs().items():
+            value = getattr(config, name)
+            assert of.kind.parse("+".join(value) if isinstance(value, tuple) else str(value)) == value, name
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "message"),
+    [
+        ("depth", "1.5", "expected an integer, got '1.5'"),
+        ("depth", "None", "expected an integer, got 'None'"),
+        ("n_train", "some", "expected an integer, got 'some'"),
+        ("lr", "fast", "expected a number, got 'fast'"),
+        ("compiled", "1", "expected True or False, got '1'"),
+    ],
+)
+def test_a_text_that_is_no_value_is_refused(field: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        RunConfig.field_specs()[field].kind.parse(text)
 
 
 def test_the_help_lists_what_there_is() -> None:
-    assert set(ARCHITECTURES) <= set(re.findall(r"\w+", RunConfig.about("arch")))
-    assert all(name in RunConfig.about("data") for name in (*DATASETS, "folder:<path>", "shuffled:<name>"))
+    specs = RunConfig.field_specs()
+    for name, there_are in {"arch": ARCHITECTURES, "data": known(), "metrics": names()}.items():
+        assert all(re.search(rf"(^|[ ,]){re.escape(one)}(,|$)", specs[name].help) for one in there_are), name
 
 
-def test_a_contributor_adds_an_architecture_with_one_spec(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The promise of docs/contributing/add-an-architecture.md: accepted, built, measured, counted and listed."""
-
-    def build(depth: int, width: int, shape: tuple[int, ...], n_classes: int) -> nn.Module:
-        blocks = {
-            f"block{i:02d}": nn.Sequential(
-                OrderedDict(pre_bn=nn.Linear(math.prod(shape) if i == 1 else width, width), out=nn.Tanh())
-            )
-            for i in range(1, depth + 1)
-        }
-        return nn.Sequential(OrderedDict(flatten=nn.Flatten(), **blocks, head=nn.Linear(width, n_classes)))
-
-    spec = ArchSpec(
-        name="tanh",
-        about="L fully connected layers of H units with tanh",
-        builder=build,
-        paper_point="out",
-        forward_flops=lambda depth, *_: 7 * depth,
-        layer_products=lambda width: width**2,
-    )
-    with pytest.raises(
-        ValueError, match="arch: expected mlp, conv, convres or a classifier of torchvision, got 'tanh'"
-    ):
-        RunConfig(arch="tanh")
-    with pytest.raises(ValueError, match=r"^arch: expected one of mlp, conv, convres, got 'tanh'"):
-        forward_flops("tanh", depth=2, width=4, in_shape=(1, 8, 8), n_classes=10)
-    monkeypatch.setitem(ARCHITECTURES, "tanh", spec)
-    config = RunConfig(arch="tanh", depth=2, width=4, n_train=100, epochs=1, measurements=2)
-    assert config.name() == "tanh-L02-H4-digits-p0.00-s0"
-    counted = flops(config)
-    assert counted is not None
-    assert counted.training == 3 * 14 * 100
-    assert training_seconds(config) > 0
-    *_, last = train(config, load("digits", n_train=100))
-    assert {row.layer for row in last.rows} == {"block01.out", "block02.out", "network"}
-    assert "tanh" in RunConfig.about("arch")
+def test_an_architecture_of_another_type_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^arch: expected mlp, conv, convres or .*, got \['mlp'\]"):
+        RunConfig(arch=["mlp"])  # type: ignore[arg-type]
 
 
-def test_a_contributor_adds_a_data_set_with_one_spec(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The promise of docs/contributing/add-a-data-set.md: accepted, loaded, trained on, counted and listed."""
-    generator = torch.Generator().manual_seed(0)
-    x, y = torch.randn(60, 5, generator=generator), torch.arange(60) % 3
-
-    def read(root: Path | None, download: bool) -> Parts:
-        assert (root, download) == (None, False)
-        return Parts(x, y, x[:9], y[:9], 3, lambda stored: stored.float())
-
-    spec = DatasetSpec(name="blobs", about="three blobs", sizes=Sizes((5,), 60, 9, 3), read=read)
-    with pytest.raises(ValueError, match="got 'blobs'"):
-        load("blobs")
-    monkeypatch.delenv("NCHARNESS_DATA", raising=False)
-    monkeypatch.setitem(DATASETS, "blobs", spec)
-    config = RunConfig(data="blobs", depth=2, width=4, epochs=1, measurements=2, noise=0.1)
-    *_, last = train(config, load("blobs", noise=0.1))
-    assert {row.split for row in last.rows} == {"train", "test"}
-    counted, shuffled = flops(config), load("shuffled:blobs")
-    assert counted is not None
-    assert counted.training > 0
-    assert (shuffled.train_y != load("blobs").train_y).any()
-    assert "blobs" in RunConfig.about("data")
+def test_a_metric_of_another_type_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^metrics: expected names of metrics, got \['nc1'\]"):
+        RunConfig(metrics=(["nc1"],))  # type: ignore[arg-type]

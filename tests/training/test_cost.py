@@ -1,6 +1,6 @@
 """Cost of runs: FLOPs against networks counted by hand and by hooks, hours against the declared rates."""
 
-import math
+import dataclasses
 
 import pytest
 import torch
@@ -8,9 +8,9 @@ from torch import nn
 
 from ncharness import RunConfig, Study
 from ncharness.store.estimates import estimated_hours, estimated_seconds
-from ncharness.training import datasets
+from ncharness.training import dataset_specs, datasets
 from ncharness.training.cost import ASSUMED_RATES, ASSUMED_STEP, Flops, flops, forward_flops, steps
-from ncharness.training.networks import build
+from ncharness.training.networks import ARCHITECTURES, build
 
 
 def test_networks_counted_by_hand() -> None:
@@ -23,7 +23,7 @@ def test_networks_counted_by_hand() -> None:
     assert forward_flops("convres", depth=1, width=2, in_shape=(1, 8, 8), n_classes=10) == 2 * (by_hand + 144)
 
 
-@pytest.mark.parametrize("arch", ["mlp", "conv", "convres"])
+@pytest.mark.parametrize("arch", [name for name, spec in ARCHITECTURES.items() if spec.forward_flops])
 @pytest.mark.parametrize("in_shape", [(3, 8, 12), (1, 16, 16)])
 def test_the_count_is_that_of_the_modules_that_run(arch: str, in_shape: tuple[int, ...]) -> None:
     model, total = build(arch, depth=3, width=5, in_shape=in_shape, n_classes=7), 0
@@ -94,22 +94,57 @@ def test_without_n_train_an_estimate_is_of_all_there_is() -> None:
     assert estimated_seconds(whole) == pytest.approx(estimated_seconds(whole.replace(n_train=50_000)))
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist1d"])
+@pytest.mark.parametrize("name", [name for name, spec in dataset_specs.DATASETS.items() if not spec.needs_root])
 def test_the_sizes_are_those_of_the_sets(name: str) -> None:
-    pytest.importorskip({"digits": "sklearn", "mnist1d": "mnist1d"}[name])
-    found = datasets.load(name)
-    assert datasets.DATASETS[name].sizes == (
+    try:
+        found = datasets.load(name)
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+    assert dataset_specs.DATASETS[name].sizes == (
         tuple(found.train_x.shape[1:]),
         len(found.train_y),
         len(found.test_y),
         found.n_classes,
     )
-    assert math.prod(datasets.DATASETS[name].sizes.shape) == found.train_x[0].numel()
 
 
-def test_every_named_set_has_sizes() -> None:
-    assert {name for name in datasets.DATASETS if not datasets.needs_root(name)} == {"digits", "mnist1d"}
-    assert {datasets.DATASETS[name].sizes.n_classes for name in datasets.DATASETS if datasets.needs_root(name)} == {
-        10,
-        100,
-    }
+def test_the_sets_of_torchvision_are_read_from_a_root() -> None:
+    for name in ("mnist", "fashion_mnist", "cifar10", "cifar100", "svhn"):
+        assert dataset_specs.needs_root(name)
+        assert dataset_specs.sizes_of(name) is dataset_specs.sizes_of(f"shuffled:{name}") is not None
+    assert not any(map(dataset_specs.needs_root, ("digits", "mnist1d", "folder:/x")))
+
+
+def test_a_set_of_unknown_sizes_has_no_flops(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = dataclasses.replace(dataset_specs.DATASETS["digits"], sizes=None)
+    monkeypatch.setitem(dataset_specs.DATASETS, "digits", spec)
+    assert flops(RunConfig()) is None
+    assert estimated_seconds(RunConfig()) == estimated_seconds(RunConfig(n_train=4000))
+
+
+def test_an_unknown_architecture_has_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is no longer there is named, and never counted as another."""
+    config = RunConfig(arch="convres", depth=2, width=4)
+    monkeypatch.delitem(ARCHITECTURES, "convres")
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    for cost in (estimated_seconds, flops):
+        with pytest.raises(ValueError, match=r"^arch: expected mlp, conv or a classifier .*, got 'convres'"):
+            cost(config)
+    for arch in ("convres", "resnet18"):
+        with pytest.raises(ValueError, match=f"^arch: expected one of mlp, conv, got '{arch}'"):
+            forward_flops(arch, depth=2, width=4, in_shape=(1, 8, 8), n_classes=10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({}, 6.5e-11 * 9 * (256**2 + 2000 * 16) * 150 * 1400),
+        ({"arch": "conv", "width": 16}, 6.5e-11 * 9 * (256 * 576 + 2000 * 4) * 150 * 1400),
+        ({"arch": "convres", "width": 16}, 6.5e-11 * 9 * (256 * 576 + 2000 * 4) * 150 * 1400),
+        ({"arch": "resnet18", "data": "cifar10"}, 6.5e-11 * 5.6e8 * 150 * 50_000),
+    ],
+)
+def test_the_seconds_of_an_architecture(changes: dict[str, object], seconds: float) -> None:
+    if changes.get("arch") == "resnet18":
+        pytest.importorskip("torchvision", reason="torchvision is not installed")
+    assert estimated_seconds(RunConfig(**changes)) == pytest.approx(seconds, rel=1e-12)

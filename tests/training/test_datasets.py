@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ncharness.training import datasets, label_noise
+from ncharness.training import dataset_specs, datasets, label_noise
 
 REAL_ROOT = os.environ.get("NCHARNESS_DATA")
 
@@ -356,8 +356,10 @@ def test_an_impossible_number_of_training_samples_is_refused(n_train, digits):
 def test_an_unknown_name_is_refused_with_the_known_ones(name, hint):
     with pytest.raises(ValueError, match=r"^name: ") as caught:
         datasets.load(name)
-    known = "digits, mnist1d, mnist, fashion_mnist, cifar10, cifar100, svhn, folder:<path>, shuffled:<name>"
-    assert str(caught.value) == f"name: expected one of {known}, got {name!r}{hint}"
+    known = dataset_specs.known()
+    assert known[:7] == ["digits", "mnist1d", "mnist", "fashion_mnist", "cifar10", "cifar100", "svhn"]
+    assert known[-2:] == ["folder:<path>", "shuffled:<name>"]
+    assert str(caught.value) == f"name: expected one of {', '.join(known)}, got {name!r}{hint}"
 
 
 def test_a_missing_package_says_how_to_install_it(monkeypatch):

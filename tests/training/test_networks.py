@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
 from ncharness import measure_layers
-from ncharness.training import networks
+from ncharness.training import networks, torchvision_networks
 
 SMALL = {"mlp": (40,), "conv": (3, 8, 12), "convres": (3, 8, 12)}
 
@@ -44,7 +44,7 @@ def captured(model, names, x):
     return result, seen
 
 
-@pytest.fixture(params=[*networks.ARCHITECTURES])
+@pytest.fixture(params=["mlp", "conv", "convres"])
 def arch(request):
     return request.param
 
@@ -80,6 +80,35 @@ def test_features_have_the_papers_dimension(arch):
     logits, seen = captured(model, names, torch.zeros(2, 3, 32, 32))
     assert logits.shape == (2, 10)
     assert [features.shape for features in seen.values()] == [(2, H) if arch == "mlp" else (2, H, 8, 8)] * 4
+
+
+@pytest.mark.parametrize("name", [*networks.ARCHITECTURES])
+def test_every_architecture_has_what_its_spec_promises(name):
+    spec, sizes = networks.ARCHITECTURES[name], {"depth": 3, "width": 4}
+    if not spec.sized:
+        sizes = {"depth": 0, "width": 0}
+    model = networks.build(name, **sizes, in_shape=(3, 8, 12), n_classes=5)
+    assert model.training
+    assert spec.paper_point in spec.points
+    assert spec.about
+    assert spec.layer_products(8) > 0
+    layers = networks.measured_layers(model.eval(), name, depth=sizes["depth"], points=spec.points)
+    if spec.sized:
+        assert [*layers] == [f"block0{i}.{point}" for i in (1, 2, 3) for point in spec.points]
+    with torch.no_grad():
+        logits, seen = captured(model, list(layers.values()), torch.randn(2, 3, 8, 12))
+    assert list(seen) == list(layers.values())
+    assert logits.shape == (2, 5)
+    assert f"| `{name}` | {spec.about} |" in networks.markdown_table()
+
+
+def test_torchvisions_classifiers_have_one_spec():
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    spec = networks.spec_of("resnet18")
+    assert (spec.name, spec.sized, spec.points, spec.forward_flops) == ("resnet18", False, ("out",), None)
+    assert "torchvision" in networks.markdown_table()
+    with pytest.raises(ValueError, match=r"^arch: expected mlp, conv, convres or a classifier .*, got 'cnn'"):
+        networks.measured_layers(nn.Identity(), "cnn", depth=3)
 
 
 def test_names_come_in_execution_order_and_every_counted_layer_is_there(arch):
@@ -256,7 +285,7 @@ def test_impossible_arguments_are_named(name, value, got):
 @pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5", "googlenet"])
 def test_torchvision_models_return_logits_in_training_mode(name):
     pytest.importorskip("torchvision", reason="torchvision is not installed")
-    model = networks.torchvision_model(name, n_classes=3)
+    model = torchvision_networks.torchvision_model(name, n_classes=3)
     assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 3)
 
 
@@ -265,7 +294,7 @@ FAMILIES = ["resnet18", "resnet50", "vgg11", "vgg11_bn", "densenet121"]
 
 def cifar(name, *, n_classes=3, **settings):
     pytest.importorskip("torchvision", reason="torchvision is not installed")
-    return networks.torchvision_model(name, n_classes=n_classes, stem="cifar", **settings)
+    return torchvision_networks.torchvision_model(name, n_classes=n_classes, stem="cifar", **settings)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -334,7 +363,7 @@ def test_layers_of_a_torchvision_network_are_measured_by_name():
 def test_impossible_stems_are_refused_by_name(settings, message):
     pytest.importorskip("torchvision", reason="torchvision is not installed")
     with pytest.raises(ValueError, match=message):
-        networks.torchvision_model(**{"name": "resnet18", "n_classes": 3, **settings})
+        torchvision_networks.torchvision_model(**{"name": "resnet18", "n_classes": 3, **settings})
 
 
 @pytest.mark.parametrize(
@@ -344,7 +373,7 @@ def test_impossible_stems_are_refused_by_name(settings, message):
 def test_unknown_torchvision_models_are_refused_with_close_matches(name, hint):
     pytest.importorskip("torchvision", reason="torchvision is not installed")
     with pytest.raises(ValueError, match=rf"^name: expected a classifier of torchvision, got '{name}'; .*{hint}"):
-        networks.torchvision_model(name, n_classes=3)
+        torchvision_networks.torchvision_model(name, n_classes=3)
 
 
 def test_importing_the_module_does_not_import_torchvision():
@@ -404,7 +433,7 @@ def test_a_classifier_is_built_in_training_mode_with_no_statistics_moved_and_not
     first = classifier("resnet18", in_shape=(1, 8, 8))
     after = torch.rand(1)
     torch.manual_seed(3)
-    second = networks.torchvision_model("resnet18", n_classes=4, stem="cifar", in_channels=1)
+    second = torchvision_networks.torchvision_model("resnet18", n_classes=4, stem="cifar", in_channels=1)
     assert first.training
     assert torch.equal(torch.rand(1), after)
     assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
@@ -431,5 +460,6 @@ def test_a_classifier_refuses_what_it_cannot_be(arguments, message):
 
 @pytest.mark.parametrize("points", [("pre_bn",), ("paper", "pre_bn"), (), "out"])
 def test_a_classifier_has_one_capture_point(points):
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
     with pytest.raises(ValueError, match=r"^points: expected paper or out for resnet18, which has no other, got"):
         networks.measured_layers(torch.nn.Identity(), "resnet18", depth=0, points=points)
