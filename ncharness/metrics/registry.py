@@ -370,7 +370,7 @@ def check_names(names: Iterable[str]) -> None:
     for name in names:
         if name in ("cdnv", "ncc_error"):
             raise ValueError(f"metrics: {name} is measured of every layer anyway; leave it out")
-        if name not in METRICS:
+        if not isinstance(name, str) or name not in METRICS:
             close = difflib.get_close_matches(str(name), METRICS, n=3)
             hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(METRICS)}"
             raise ValueError(f"metrics: expected names of metrics, got {name!r}; {hint}")

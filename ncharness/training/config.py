@@ -84,8 +84,9 @@ def _points(name: str, value: Any) -> tuple[str, ...]:
 def _metrics(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         raise ValueError(f"{name}: expected several names, got the string {value!r}")
-    check_names(tuple(value))
-    return tuple(value)
+    wanted = tuple(value)
+    check_names(wanted)
+    return wanted
 
 
 def _setting(default: Any, about: str | Callable[[], str], check: Checker | None = None, choices: Any = ()) -> Any:
@@ -187,7 +188,7 @@ class RunConfig:
     compiled: bool = _setting(False, "train through torch.compile: True or False", choices=(False, True))
 
     def __post_init__(self) -> None:
-        own_layers = self.arch not in ARCHITECTURES
+        own_layers = self.arch not in tuple(ARCHITECTURES)  # also of what has no hash
         checks = {one.name: one.metadata["check"] for one in dataclasses.fields(self)}
         for name in ("points", "metrics", *checks):  # the first two decide what a classifier of torchvision can take
             if own_layers and name in ("depth", "width"):

@@ -358,3 +358,13 @@ def test_a_contributor_adds_a_data_set_with_one_spec(monkeypatch: pytest.MonkeyP
     assert counted.training > 0
     assert (shuffled.train_y != load("blobs").train_y).any()
     assert "blobs" in RunConfig.about("data")
+
+
+def test_metrics_may_come_from_an_iterator() -> None:
+    assert RunConfig(metrics=iter(["nc1", "margin"])) == RunConfig(metrics=("nc1", "margin"))
+
+
+@pytest.mark.parametrize(("field", "value"), [("arch", ["mlp"]), ("metrics", [["nc1"]]), ("metrics", [3])])
+def test_values_without_a_hash_are_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{field}: expected"):
+        RunConfig(**{field: value})
