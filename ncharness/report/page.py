@@ -283,4 +283,5 @@ def _fit(run: Run) -> str:
 
 def write_report(rows: Iterable[ClaimRow], runs: Iterable[Run], path: Path) -> None:
     """Write one self-contained HTML file with verdicts, claims, figures and runs. It is replaced atomically."""
-    replace_file(path, render_page(ordered(rows), list(runs)))
+    by_name = sorted(runs, key=lambda run: (run.config.name(), run.config.key()))  # the same page whoever read them
+    replace_file(path, render_page(ordered(rows), by_name))

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +74,7 @@ class Store:
 
     def __init__(self, root: Path | str | None = None) -> None:
         self.root = Path(root or os.environ.get("NCHARNESS_RUNS") or "runs")
-        self._read: dict[Path, tuple[tuple[int, int, int], Run]] = {}  # finished runs, and the files they are from
+        self._read: dict[Path, tuple[tuple[int, ...], Run]] = {}  # finished runs, and the files they are from
         if self.root.exists() and not self.root.is_dir():
             raise NotADirectoryError(f"root: expected a directory for the runs ($NCHARNESS_RUNS), got {self.root}")
 
@@ -149,18 +150,24 @@ class Store:
         for key in keys:
             for path in sorted(self.root.glob(f"*_{key}"))[:1]:
                 try:
-                    found.append(self._result(path / "result.json"))
-                except (FileNotFoundError, CorruptFileError):
+                    run = self._result(path / "result.json")
+                except (FileNotFoundError, NotADirectoryError, CorruptFileError):
                     continue
+                if run.config.key() == key:
+                    found.append(run)
         return found
 
     def _result(self, file: Path) -> Run:
         """The run of a file, which is read again only if it has been replaced."""
         at = file.stat()
-        identity = at.st_ino, at.st_mtime_ns, at.st_size
+        identity = at.st_ino, at.st_mtime_ns, at.st_ctime_ns, at.st_size
         if file not in self._read or self._read[file][0] != identity:
             self._read[file] = identity, read_result(file)
-        return self._read[file][1]
+        run = self._read[file][1]
+        return replace(run, provenance=dict(run.provenance))  # which a caller may change
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"root": self.root, "_read": {}}
 
     def runs(self) -> Iterator[tuple[Path, Run | None, str]]:
         """Iterate over every directory of the store.

@@ -125,25 +125,22 @@ def _flag() -> Kind:
     return dataclasses.replace(_one_of(False, True), parse=parse, metavar="BOOL")
 
 
-def _several(check: Callable[[str, tuple[Any, ...]], None]) -> Kind:
+def _several(check: Callable[[str, tuple[Any, ...]], None], *, text: bool = True) -> Kind:
+    """Names joined by +; with `text` false a string in their place is refused as such."""
+
     def checked(name: str, value: Any) -> tuple[Any, ...]:
+        if isinstance(value, str) and not text:
+            raise ValueError(f"{name}: expected several names, got the string {value!r}")
         kept = tuple(value)  # JSON has no tuples; a configuration read back must equal the one written
-        check(name, value)
+        check(name, kept)
         return kept
 
-    return Kind(check=checked, parse=lambda text: tuple(text.split("+")) if text else (), metavar="NAMES")
+    return Kind(check=checked, parse=lambda given: tuple(given.split("+")) if given else (), metavar="NAMES")
 
 
-def _check_points(name: str, value: Any) -> None:
-    points = tuple(value)
+def _check_points(name: str, points: tuple[Any, ...]) -> None:
     if not points or set(points) - {"paper", "pre_bn", "out"}:
         raise ValueError(f"{name}: expected some of paper, pre_bn, out, got {points!r}")
-
-
-def _check_metrics(name: str, value: Any) -> None:
-    if isinstance(value, str):
-        raise ValueError(f"{name}: expected several names, got the string {value!r}")
-    check_names(tuple(value))
 
 
 def _arch() -> Kind:
@@ -246,7 +243,7 @@ class RunConfig:
     )
     split: int = _field(0, "which random division into S1 and S2", _integer(0))
     seed: int = _field(0, "seed of initialisation, batches and label noise", _integer(0))
-    metrics: tuple[str, ...] = _field((), _about_metrics, _several(_check_metrics))
+    metrics: tuple[str, ...] = _field((), _about_metrics, _several(lambda _, metrics: check_names(metrics), text=False))
     augment: str = _field(
         "none",
         "of the training batches: none, crop_flip or code (with the rotation of the reference code)",

@@ -131,6 +131,10 @@ class Claim:
         if self.test not in TESTS:
             raise ValueError(f"test: expected one of {', '.join(TESTS)}, got {self.test!r}")
         check_alpha(self.alpha)
+        for name in ("seeds", "levels"):  # a frozen claim has a hash
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not isinstance(self.planned, Planned | int | float):
+            object.__setattr__(self, "planned", tuple(self.planned))
         seeds = list(self.seeds)
         if len(set(seeds)) != len(seeds) or len(seeds) < fewest_seeds(self.alpha):
             least = f"at least {fewest_seeds(self.alpha)} different seeds, which alpha {self.alpha:g} needs"
@@ -178,8 +182,10 @@ class Claim:
             ValueError: Numbers or levels that the test cannot take.
         """
         if self.test == "trend":
-            return trend(values, levels=levels or self.levels, min_effect=self.margin, alpha=self.alpha)
-        if levels:
+            return trend(
+                values, levels=levels if len(levels) else self.levels, min_effect=self.margin, alpha=self.alpha
+            )
+        if len(levels):
             raise ValueError(f"levels: expected none for the test {self.test}, got {tuple(levels)!r}")
         if self.test == "equivalence":
             return equivalence(values, margin=self.margin, alpha=self.alpha, max_difference=self.max_difference)

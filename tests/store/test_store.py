@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -530,3 +531,37 @@ def test_the_root_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tm
     assert Store().root == tmp_path
     with pytest.raises(NotADirectoryError, match="root: expected a directory"):
         Store(os.devnull)
+
+
+def test_runs_are_found_by_key_and_a_foreign_one_is_not(tiny: RunConfig, tmp_path: Path) -> None:
+    store, other = Store(tmp_path), tiny.replace(seed=1)
+    run, foreign = store.train(tiny), store.train(other)
+    assert run is not None
+    assert foreign is not None
+    assert store.find([other.key(), "0000000000", tiny.key()]) == [foreign, run]
+    (store.path(tiny) / "result.json").write_bytes((store.path(other) / "result.json").read_bytes())
+    (tmp_path / "file_1111111111").touch()
+    assert store.find([tiny.key(), other.key(), "1111111111"]) == [foreign]
+
+
+def test_a_result_is_read_again_only_if_it_is_replaced(
+    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, reads = Store(tmp_path), list[Path]()
+    store.train(tiny)
+    read = sys.modules["ncharness.store.store"].read_result
+    monkeypatch.setattr("ncharness.store.store.read_result", lambda file: (reads.append(file), read(file))[1])
+    first = store.load(tiny)
+    assert first is not None
+    first.provenance["commit"] = "changed by the caller"
+    second = store.load(tiny)
+    assert second is not None
+    assert second.provenance["commit"] != "changed by the caller"
+    assert len(reads) == 1
+    file = store.path(tiny) / "result.json"
+    at = file.stat()
+    body = file.read_bytes().replace(b'"epoch', b'"EPOCH').replace(b'"sha256": "', b'"sha256": "0', 1)
+    file.write_bytes(body[: at.st_size].ljust(at.st_size))
+    os.utime(file, ns=(at.st_atime_ns, at.st_mtime_ns))  # of the same size and time as before
+    assert store.status(tiny).state == "corrupt"
+    assert pickle.loads(pickle.dumps(store)).root == store.root
