@@ -39,6 +39,7 @@ SCALES = ("small", "paper")
 LEFT_OUT = pytest.StashKey[int]()
 UNAVAILABLE = pytest.StashKey[dict[str, str]]()
 STORE = pytest.StashKey[Store]()
+ASKED = pytest.StashKey[set[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,6 +81,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     root = config.getoption("--data-root")
+    config.stash[ASKED] = asked_for(config)
     for option, allowed in (("--scale", SCALES), ("--suite", (None, *SUITES))):
         if (value := config.getoption(option)) not in allowed:
             words = " or ".join(word for word in allowed if word)
@@ -162,24 +164,29 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def suite(config: pytest.Config) -> str:
-    """The suite that is asked for; all claims where some are selected by their words and no suite is named."""
-    selected = config.getoption("--claim") or config.getoption("keyword")
+    """The suite that is asked for; all claims where some are selected by their words and no suite is named.
+
+    An expression of -k that only leaves out, such as `not digits`, selects none.
+    """
+    keyword = config.getoption("keyword")
+    selected = config.getoption("--claim") or (keyword and not keyword.strip().startswith("not "))
     return str(config.getoption("--suite") or ("all" if selected else "headline"))
 
 
-def asked_for(config: pytest.Config, items: Sequence[pytest.Item]) -> set[str]:
-    """The ids of the claims that --claim names, among those of the collected tests."""
+def asked_for(config: pytest.Config) -> set[str]:
+    """The ids of the claims that --claim names, read off the claim files; UsageError for a name without a claim."""
     if not config.getoption("--claim"):
         return set()
-    ids = {claim.id for item in items if (claim := claim_of(item)) is not None}
+    texts = [path.read_text(encoding="utf-8") for path in Path(__file__).parent.rglob("test_*.py")]
+    ids = {found for text in texts for found in re.findall(r"""\bid=["']([\w.-]+)["']""", text)}
     found: set[str] = set()
     for name in config.getoption("--claim").lower().split(","):
         matches = {one for one in ids if name in (one, one.partition("-")[0])}
         if not matches:
-            known = [*ids, *{one.partition("-")[0] for one in ids}]
-            close = difflib.get_close_matches(name, sorted(known), n=3)
+            known = sorted({*ids, *(one.partition("-")[0] for one in ids)})
+            close = difflib.get_close_matches(name, known, n=3)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise pytest.UsageError(f"--claim: there is no claim {name!r} among those collected{hint}")
+            raise pytest.UsageError(f"--claim: there is no claim {name!r}{hint}")
         found |= matches
     return found
 
@@ -187,7 +194,7 @@ def asked_for(config: pytest.Config, items: Sequence[pytest.Item]) -> set[str]:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out the claims of other suites, but none whose test, file or folder was named on the command line."""
-    wanted, ids = SUITES[suite(config)], asked_for(config, items)
+    wanted, ids = SUITES[suite(config)], config.stash[ASKED]
     named = {path for path in paths(config) if is_named(path)}
 
     def stays(item: pytest.Item) -> bool:

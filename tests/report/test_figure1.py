@@ -232,9 +232,9 @@ def test_the_command_writes_the_figure_beside_the_store_and_says_what_it_needs(t
 
 
 def test_the_recipe_is_a_command_that_asks_for_the_published_depths():
-    from ncharness.cli.main import _parser, configs_from
+    from ncharness.cli.main import build_parser, configs_from
 
-    configs = configs_from(_parser().parse_args(pub.recipe().split()[1:]))
+    configs = configs_from(build_parser().parse_args(pub.recipe().split()[1:]))
     assert [config.depth for config in configs] == [3, 5, 8, 12, 16, 20]
     assert all(pub.differences(config) in ([], ["augmentation none instead of code"]) for config in configs)
 
