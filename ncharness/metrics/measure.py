@@ -1,8 +1,4 @@
-"""Nearest class centres, and the fused measurement of a matrix; the other metrics by subject are imported from here.
-
-Pure functions of class statistics, class means, Gram, classifier or rows; each names the convention it follows.
-`variability` holds NC1, `geometry` NC2, `classifier` NC3, NC4 and margins, `spectrum` ranks and subspaces.
-"""
+"""Nearest class centres, and the fused measurement of a feature matrix in two reads."""
 
 from dataclasses import dataclass
 
@@ -11,88 +7,9 @@ from torch import Tensor
 
 from ncharness.kernels import ops
 from ncharness.kernels.arguments import Array, as_features, as_labels, check_labels
-from ncharness.metrics.cdnv import cdnv, directional_cdnv, one_sided_cdnv
+from ncharness.metrics.cdnv import cdnv, directional_cdnv
 from ncharness.metrics.class_stats import ClassStats, check_and_warn
-from ncharness.metrics.nc1 import (
-    MOST_FEATURES,
-    NC1_RTOL,
-    between_rank,
-    between_trace,
-    class_separation,
-    fisher,
-    fuzziness,
-    kernel_nc1,
-    nc1,
-    nc1_trace,
-    strong_collapse,
-    unit_rows,
-    weak_collapse,
-)
-from ncharness.metrics.nc2 import (
-    discrimination,
-    equiangularity,
-    equinorm,
-    etf_distance,
-    etf_distance_floor,
-    frame_distance,
-    minority_cosine,
-    minority_spread,
-)
-from ncharness.metrics.nc3_nc4 import (
-    linear_predictions,
-    margins,
-    ncc_agreement,
-    ncc_mismatch,
-    normalised_margin,
-    product_duality,
-    self_duality,
-    unconstrained_margin,
-)
-from ncharness.metrics.rank import classification_dimension, numerical_rank, stable_rank, subspace_alignment
-
-__all__ = [
-    "MOST_FEATURES",
-    "NC1_RTOL",
-    "ClassMeasure",
-    "between_rank",
-    "between_trace",
-    "cdnv",
-    "class_separation",
-    "classification_dimension",
-    "directional_cdnv",
-    "discrimination",
-    "equiangularity",
-    "equinorm",
-    "etf_distance",
-    "etf_distance_floor",
-    "fisher",
-    "frame_distance",
-    "fuzziness",
-    "kernel_nc1",
-    "linear_predictions",
-    "margins",
-    "measure",
-    "minority_cosine",
-    "minority_spread",
-    "nc1",
-    "nc1_trace",
-    "ncc",
-    "ncc_accuracy",
-    "ncc_agreement",
-    "ncc_mismatch",
-    "normalised_margin",
-    "numerical_rank",
-    "one_sided_cdnv",
-    "product_duality",
-    "residual_gram",
-    "self_duality",
-    "stable_rank",
-    "strong_collapse",
-    "subspace_alignment",
-    "unconstrained_margin",
-    "unit_rows",
-    "weak_collapse",
-]
+from ncharness.metrics.nc1 import nc1
 
 
 def ncc(features: Array, stats: ClassStats) -> Tensor:
