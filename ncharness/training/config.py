@@ -271,7 +271,11 @@ class RunConfig:
 
     @classmethod
     def field_specs(cls) -> dict[str, FieldSpec]:
-        """Return the fields by name, with their help texts, checks and parsers."""
+        """Return the fields by name, with their help texts, checks and parsers.
+
+        Returns:
+            Specs in the order of the fields.
+        """
         return {one.name: one.metadata["spec"] for one in dataclasses.fields(cls)}
 
     def _drop_sizes(self) -> None:
